@@ -1,0 +1,1 @@
+"""One augmenter a file."""

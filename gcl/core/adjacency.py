@@ -1,0 +1,316 @@
+"""The one sparse structure of the package."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from gcl.core.errors import DataError
+
+# Below this share of kept arcs a compacted copy is cheaper than multiplying by zeros (measured on CPU).
+COMPACT_BELOW = 0.6
+
+
+def _index_dtype(num_arcs: int, shape: tuple[int, int]) -> torch.dtype:
+    return torch.int32 if max(num_arcs, *shape) < 2**31 else torch.int64
+
+
+def _row_pointer(sorted_rows: Tensor, num_rows: int) -> Tensor:
+    """CSR row pointer of sorted row indices. Shape ``[num_rows + 1]``, int64."""
+    counts = torch.bincount(sorted_rows, minlength=num_rows)
+    pointer = torch.zeros(num_rows + 1, dtype=torch.int64, device=sorted_rows.device)
+    torch.cumsum(counts, 0, out=pointer[1:])
+    return pointer
+
+
+@dataclass(frozen=True, eq=False)
+class Adjacency:
+    r"""A rectangular sparse matrix in which row *i* receives from column *j*; immutable, sorted once.
+
+    It keeps the CSR form of the matrix and of its transpose with the permutation between their values, so that
+    products and their gradients never sort. Dropping arcs is a mask (:meth:`masked`), not a new structure.
+
+    Args:
+        row_ptr: CSR row pointer, ``[num_rows + 1]``.
+        col: column of each arc, ``[E]``, ascending inside a row.
+        t_row_ptr: row pointer of the transpose, ``[num_cols + 1]``.
+        t_col: column of each arc of the transpose, ``[E]``.
+        t_perm: ``[E]``, ``values_of_transpose = values[t_perm]``. On a symmetric structure it is also the reverse arc.
+        shape: ``(num_rows, num_cols)``.
+        weight: base weight of each arc, ``[E]``; ``None`` means 1.
+        edge_id: position of each arc in the arc list of the graph that augmenters were fitted on; ``None`` = arange.
+        symmetric: whether the *structure* is symmetric (the values need not be).
+        keep: boolean ``[E]``, ``False`` = the arc is dropped in this view; ``None`` = all are kept.
+    """
+
+    row_ptr: Tensor
+    col: Tensor
+    t_row_ptr: Tensor
+    t_col: Tensor
+    t_perm: Tensor
+    shape: tuple[int, int]
+    weight: Tensor | None = None
+    edge_id: Tensor | None = None
+    symmetric: bool = False
+    keep: Tensor | None = None
+
+    # -- construction ------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_edge_index(
+        cls,
+        edge_index: Tensor,
+        shape: tuple[int, int],
+        weight: Tensor | None = None,
+        *,
+        duplicates: Literal["error", "sum", "first"] = "error",
+    ) -> Adjacency:
+        """Builds the structure from a PyG ``edge_index`` (row 0 = source = column, row 1 = target = row).
+
+        Args:
+            edge_index: integer ``[2, E]``.
+            shape: ``(num_targets, num_sources)``.
+            weight: ``[E]`` or ``None``.
+            duplicates: what to do with an arc that is listed twice: refuse, add the weights, or keep the first.
+
+        Raises:
+            DataError: wrong shape or dtype, an index out of range, or a duplicate under ``duplicates="error"``.
+        """
+        if edge_index.dim() != 2 or edge_index.shape[0] != 2:
+            raise DataError(f"edge_index must have shape [2, E], got {list(edge_index.shape)}")
+        if edge_index.is_floating_point() or edge_index.dtype in (torch.bool, torch.complex64, torch.complex128):
+            raise DataError(f"edge_index must hold integers, got {edge_index.dtype}; node ids are whole numbers from 0")
+        col, row = edge_index.long()
+        num_rows, num_cols = shape
+        for name, index, size in (("source", col, num_cols), ("target", row, num_rows)):
+            if index.numel() and int(index.min()) < 0:
+                raise DataError(f"edge_index has a negative {name} node id {int(index.min())}; ids start at 0")
+            if index.numel() and int(index.max()) >= size:
+                raise DataError(
+                    f"edge_index has {name} node id {int(index.max())}, out of range for {size} nodes "
+                    f"(valid: 0 to {size - 1}); give the right number of nodes or drop the edge"
+                )
+        if weight is not None and weight.shape != col.shape:
+            raise DataError(f"edge weights must have shape [{col.numel()}], got {list(weight.shape)}")
+        key = row * max(num_cols, 1) + col
+        key, order = torch.sort(key, stable=True)
+        weight = None if weight is None else weight[order]
+        if key.numel() > 1 and bool((key[1:] == key[:-1]).any()):
+            if duplicates == "error":
+                first = int(key[1:][key[1:] == key[:-1]][0])
+                source, target = first % num_cols, first // num_cols
+                raise DataError(
+                    f"edge {source} -> {target} is listed more than once; pass duplicates='sum' or 'first' to merge"
+                )
+            key, inverse, counts = torch.unique_consecutive(key, return_inverse=True, return_counts=True)
+            if duplicates == "sum":
+                base = torch.ones_like(inverse, dtype=torch.get_default_dtype()) if weight is None else weight
+                weight = torch.zeros(key.numel(), dtype=base.dtype, device=base.device).index_add_(0, inverse, base)
+            elif weight is not None:
+                weight = weight[torch.cumsum(counts, 0) - counts]
+        row, col = key // max(num_cols, 1), key % max(num_cols, 1)
+        return cls._from_sorted(row, col, shape, weight)
+
+    @classmethod
+    def _from_sorted(
+        cls,
+        row: Tensor,
+        col: Tensor,
+        shape: tuple[int, int],
+        weight: Tensor | None = None,
+        edge_id: Tensor | None = None,
+        keep: Tensor | None = None,
+    ) -> Adjacency:
+        """Builds both CSR forms from arcs sorted by (row, col) without duplicates."""
+        dtype = _index_dtype(row.numel(), shape)
+        row_ptr = _row_pointer(row, shape[0])
+        t_perm = torch.argsort(col, stable=True)  # rows stay ascending inside each column
+        t_col = row[t_perm]
+        t_row_ptr = _row_pointer(col[t_perm], shape[1])
+        symmetric = shape[0] == shape[1] and torch.equal(row_ptr, t_row_ptr) and torch.equal(col, t_col)
+        row_ptr, col, t_perm = row_ptr.to(dtype), col.to(dtype), t_perm.to(dtype)
+        return cls(
+            row_ptr=row_ptr,
+            col=col,
+            t_row_ptr=row_ptr if symmetric else t_row_ptr.to(dtype),
+            t_col=col if symmetric else t_col.to(dtype),
+            t_perm=t_perm,
+            shape=(int(shape[0]), int(shape[1])),
+            weight=weight,
+            edge_id=edge_id,
+            symmetric=symmetric,
+            keep=keep,
+        )
+
+    # -- reading -----------------------------------------------------------------------------------------------------
+
+    @property
+    def num_arcs(self) -> int:
+        """Stored arcs, dropped ones included."""
+        return self.col.numel()
+
+    @property
+    def device(self) -> torch.device:
+        return self.col.device
+
+    @cached_property
+    def row(self) -> Tensor:
+        """Row (receiving node) of each stored arc, ``[E]``."""
+        counts = (self.row_ptr[1:] - self.row_ptr[:-1]).long()
+        rows = torch.arange(self.shape[0], dtype=self.col.dtype, device=self.device)
+        return torch.repeat_interleave(rows, counts, output_size=self.num_arcs)
+
+    @cached_property
+    def is_loop(self) -> Tensor | None:
+        """Boolean ``[E]``: arcs from a node to itself; ``None`` where there is none."""
+        if self.shape[0] != self.shape[1]:
+            return None
+        loops = self.row == self.col
+        return loops if bool(loops.any()) else None
+
+    def values(self, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Value of each stored arc, ``[E]``: its weight (1 if none), and 0 where it is dropped."""
+        if self.weight is None:
+            if self.keep is None:
+                return torch.ones(self.num_arcs, dtype=dtype, device=self.device)
+            return self.keep.to(dtype)
+        weight = self.weight.to(dtype)
+        return weight if self.keep is None else weight * self.keep
+
+    def edge_index(self) -> Tensor:
+        """Kept arcs in PyG order ``[source, target]``, int64 ``[2, kept]``, sorted by (target, source)."""
+        arcs = torch.stack([self.col.long(), self.row.long()])
+        return arcs if self.keep is None else arcs[:, self.keep]
+
+    def edge_weight(self) -> Tensor | None:
+        """Weights of the kept arcs in the order of :meth:`edge_index`, or ``None``."""
+        if self.weight is None or self.keep is None:
+            return self.weight
+        return self.weight[self.keep]
+
+    def arc_ids(self) -> Tensor:
+        """Position of each stored arc in the fitted graph's arc list, ``[E]``, int64."""
+        if self.edge_id is None:
+            return torch.arange(self.num_arcs, device=self.device)
+        return self.edge_id.long()
+
+    def to_dense(self, dtype: torch.dtype = torch.float64) -> Tensor:
+        """Dense copy, for tests and tiny graphs only."""
+        dense = torch.zeros(self.shape, dtype=dtype, device=self.device)
+        dense[self.row.long(), self.col.long()] = self.values(dtype)
+        return dense
+
+    # -- derived structures ------------------------------------------------------------------------------------------
+
+    def masked(self, keep: Tensor, *, compact: bool | None = None) -> Adjacency:
+        """Drops the arcs where ``keep`` is ``False``, on top of those dropped already; never sorts.
+
+        Args:
+            keep: boolean ``[E]``.
+            compact: remove dropped arcs by a running count instead of masking them. ``None`` does so on the CPU where
+                fewer than 60 percent are kept.
+        """
+        if keep.shape != self.col.shape or keep.dtype != torch.bool:
+            raise DataError(
+                f"keep must be a boolean mask of shape [{self.num_arcs}], got {keep.dtype} {list(keep.shape)}"
+            )
+        if self.keep is not None:
+            keep = keep & self.keep
+        if compact is None:
+            compact = self.device.type == "cpu" and int(keep.sum()) < COMPACT_BELOW * keep.numel()
+        if compact:
+            return self._compacted(keep)
+        return dataclasses.replace(self, keep=keep)
+
+    def _compacted(self, keep: Tensor) -> Adjacency:
+        dtype = self.col.dtype
+        kept = torch.zeros(self.num_arcs + 1, dtype=dtype, device=self.device)
+        torch.cumsum(keep, 0, out=kept[1:])  # kept[e] = kept arcs before e = new position of e
+        t_keep = keep[self.t_perm.long()]
+        t_kept = torch.zeros_like(kept)
+        torch.cumsum(t_keep, 0, out=t_kept[1:])
+        return Adjacency(
+            row_ptr=kept[self.row_ptr.long()],
+            col=self.col[keep],
+            t_row_ptr=t_kept[self.t_row_ptr.long()],
+            t_col=self.t_col[t_keep],
+            t_perm=kept[self.t_perm[t_keep].long()],
+            shape=self.shape,
+            weight=None if self.weight is None else self.weight[keep],
+            edge_id=self.arc_ids()[keep],
+            symmetric=False,
+        )
+
+    def with_weight(self, weight: Tensor | None) -> Adjacency:
+        """The same structure with other base weights ``[E]``."""
+        if weight is not None and weight.shape != self.col.shape:
+            raise DataError(f"weight must have shape [{self.num_arcs}], got {list(weight.shape)}")
+        return dataclasses.replace(self, weight=weight)
+
+    def subgraph(self, rows: Tensor, cols: Tensor | None = None) -> Adjacency:
+        """The block of the given rows and columns (``None``: the same as the rows), in the order given; keeps ids."""
+        cols = rows if cols is None else cols
+        row_map = torch.full((self.shape[0],), -1, dtype=torch.int64, device=self.device)
+        row_map[rows.long()] = torch.arange(rows.numel(), device=self.device)
+        col_map = torch.full((self.shape[1],), -1, dtype=torch.int64, device=self.device)
+        col_map[cols.long()] = torch.arange(cols.numel(), device=self.device)
+        row, col = row_map[self.row.long()], col_map[self.col.long()]
+        arcs = ((row >= 0) & (col >= 0)).nonzero().squeeze(1)
+        row, col = row[arcs], col[arcs]
+        order = torch.argsort(row * max(cols.numel(), 1) + col)
+        arcs, row, col = arcs[order], row[order], col[order]
+        return self._from_sorted(
+            row,
+            col,
+            (rows.numel(), cols.numel()),
+            None if self.weight is None else self.weight[arcs],
+            self.arc_ids()[arcs],
+            None if self.keep is None else self.keep[arcs],
+        )
+
+    def without_self_loops(self) -> Adjacency:
+        """Drops the arcs from a node to itself."""
+        return (
+            self
+            if self.is_loop is None
+            else self._compacted(~self.is_loop if self.keep is None else ~self.is_loop & self.keep)
+        )
+
+    def t(self) -> Adjacency:
+        """The transpose, without sorting. Its arcs carry the ids of the arcs that they are."""
+        perm = self.t_perm.long()
+        inverse = torch.empty_like(self.t_perm)
+        inverse[perm] = torch.arange(self.num_arcs, dtype=self.t_perm.dtype, device=self.device)
+        return Adjacency(
+            row_ptr=self.t_row_ptr,
+            col=self.t_col,
+            t_row_ptr=self.row_ptr,
+            t_col=self.col,
+            t_perm=inverse,
+            shape=(self.shape[1], self.shape[0]),
+            weight=None if self.weight is None else self.weight[perm],
+            edge_id=self.arc_ids()[perm],
+            symmetric=self.symmetric,
+            keep=None if self.keep is None else self.keep[perm],
+        )
+
+    def to(self, device: torch.device | str) -> Adjacency:
+        """A copy on another device (this object if it is there already)."""
+        if self.device == torch.device(device):
+            return self
+        moved = {
+            field.name: value.to(device)
+            for field in dataclasses.fields(self)
+            if isinstance(value := getattr(self, field.name), Tensor)
+        }
+        return dataclasses.replace(self, **moved)
+
+    def __repr__(self) -> str:
+        extra = ["symmetric"] * self.symmetric + ["weighted"] * (self.weight is not None)
+        kept = "" if self.keep is None else f", kept={int(self.keep.sum())}"
+        return f"Adjacency(shape={self.shape}, arcs={self.num_arcs}{kept}{''.join(', ' + word for word in extra)})"

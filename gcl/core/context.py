@@ -1,0 +1,167 @@
+"""The records that pass between the parts of a training step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from gcl.core.adjacency import Adjacency
+
+if TYPE_CHECKING:
+    from gcl.core.graph import Graph
+    from gcl.core.view import View
+
+
+@dataclass(frozen=True)
+class LossContext:
+    """What a loss may need beyond embeddings. Every field is optional; a loss names those that it ``needs``.
+
+    Args:
+        epoch: from 1 in training, 0 outside.
+        anchors: rows that the loss is averaged over, int64 ``[n]``; ``None`` = all. Keys are always all rows.
+        counts: how often each anchor counts, ``[n]``; ``None`` = once.
+        num_anchors: the global number of anchors that the sum is divided by; ``None`` = those here. Differs from them
+            only where anchors are shared out over processes.
+        node_weight: a weight of each node, ``[N]`` (CSGCL: community strength).
+        clusters: cluster id of each node, int64 ``[N]`` or ``[N, G]`` for G clusterings.
+        assignment: soft assignment, ``[N, K]``, rows sum to 1.
+        positives: graph of positive pairs, N by N.
+        pair_weight: a ``PairWeight`` of ``gcl.ops``: log weights of pairs by row and column tensors.
+    """
+
+    epoch: int = 0
+    anchors: Tensor | None = None
+    counts: Tensor | None = None
+    num_anchors: int | None = None
+    node_weight: Tensor | None = None
+    clusters: Tensor | None = None
+    assignment: Tensor | None = None
+    positives: Adjacency | None = None
+    pair_weight: Any = None
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Where training stands: stage name, epoch (from 1), batch (from 0), optimiser steps done, process rank and count."""
+
+    stage: str = "train"
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    rank: int = 0
+    world: int = 1
+
+
+@dataclass(frozen=True)
+class AffineLayer:
+    """One layer ``activation(operator @ x @ weight + bias)`` of an encoder whose output can be bounded.
+
+    ``weight`` is ``[in, out]``; ``negative_slope`` is the slope below 0 (0 for ReLU, 1 for no activation).
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+    activation: str
+    negative_slope: Tensor | float
+
+
+@dataclass
+class LayerTrace:
+    """What one encoder layer saw, filled in the forward pass: input, and pre-activation after propagation."""
+
+    input: Tensor | Adjacency
+    preactivation: Tensor
+
+
+@dataclass(frozen=True)
+class StepContext:
+    """What a regulariser gets: both views, what became of them, and its own prepared tensors.
+
+    Args:
+        graph: the clean graph of this batch.
+        views, embeddings, projections, traces: one entry a view.
+        encoder: the module that made the embeddings.
+        index: rows of the batch that the loss ran on; ``None`` = all.
+        clock: where training stands.
+        prepared: the tensors that ``Regularizer.prepare`` returned.
+    """
+
+    graph: Graph
+    views: tuple[View, ...]
+    embeddings: tuple[Tensor, ...]
+    projections: tuple[Tensor, ...]
+    traces: tuple[list[LayerTrace], ...]
+    encoder: nn.Module
+    index: Tensor | None
+    clock: Clock
+    prepared: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class StepOutput:
+    """The loss of a step (with gradient) and its named parts (detached). ``weight`` is this process's share."""
+
+    loss: Tensor
+    parts: Mapping[str, Tensor] = field(default_factory=dict)
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """What one training step works on.
+
+    ``index`` are the rows that the loss is about (``None`` = all); ``positives`` and ``negatives`` are index tensors of
+    recommenders.
+    """
+
+    graph: Graph
+    index: Tensor | None = None
+    positives: Tensor | None = None
+    negatives: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Outputs:
+    """What a trained method gives: named embeddings ``[N, d]``, a cluster assignment if it makes one, and extras.
+
+    The first embedding is the method's main one.
+    """
+
+    embeddings: Mapping[str, Tensor]
+    assignment: Tensor | None = None
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def main(self) -> Tensor:
+        """The main embedding, ``[N, d]``."""
+        return next(iter(self.embeddings.values()))
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """What a method computed once before training, as tensors that are saved with the run."""
+
+    tensors: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One phase of training. A field that is ``None`` takes the trainer's setting.
+
+    Args:
+        name: the stage's name, in logs and checkpoints.
+        epochs: passes over the batches.
+        learning_rate, weight_decay: of the optimiser.
+        parameters: a callable that gives the parameters to train; ``None`` = all of the method's.
+        init: called once when the stage begins (not when it is resumed); must leave its result in buffers or parameters.
+    """
+
+    name: str = "train"
+    epochs: int | None = None
+    learning_rate: float | None = None
+    weight_decay: float | None = None
+    parameters: Callable[[], list[nn.Parameter]] | None = None
+    init: Callable[[], None] | None = None

@@ -1,0 +1,1 @@
+"""What comes in: datasets by name, file readers, validation, splits."""

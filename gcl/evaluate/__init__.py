@@ -1,0 +1,1 @@
+"""Protocols, each usable alone on any embeddings."""

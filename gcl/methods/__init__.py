@@ -1,0 +1,1 @@
+"""One paper a file: it assembles the parts and holds the paper's defaults."""

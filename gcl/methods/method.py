@@ -1,0 +1,55 @@
+"""The contract of a method."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+from torch import nn
+
+from gcl.core.context import Batch, Clock, Outputs, Prepared, Stage, StepOutput
+from gcl.core.graph import Graph
+from gcl.core.graph_spec import GraphSpec
+from gcl.core.streams import Streams
+
+
+class Method(nn.Module):
+    """A way to learn embeddings: what is computed once, the modules, and one training step.
+
+    The constructor takes hyperparameters and part specifications only, and stores them unchanged under their own names.
+    ``prepare`` and ``build`` then make it ready; what they make ends in ``_``. The order of calls is
+    ``prepare(graph)``, ``build(graph.spec, prepared)``, then training, then ``outputs(graph)``. A method that is built
+    from saved tensors needs no graph.
+    """
+
+    kind: ClassVar[str] = "node"  # the dataset collection that a bare dataset name is looked up in first
+
+    def prepare(self, graph: Graph, streams: Streams) -> Prepared:
+        """What is expensive or random and done once (communities, SVD, meta-paths), as tensors saved with the run."""
+        return Prepared()
+
+    def build(self, spec: GraphSpec, prepared: Prepared) -> Method:
+        """Makes the modules. Draws initial weights from torch's global generator, which the caller seeds."""
+        raise NotImplementedError
+
+    def stages(self) -> tuple[Stage, ...]:
+        """The phases of training, in order."""
+        return (Stage(),)
+
+    def batches(self, graph: Graph, clock: Clock, streams: Streams) -> Iterable[Batch]:
+        """The batches of one epoch; one full batch by default."""
+        return (Batch(graph),)
+
+    def on_epoch_start(self, graph: Graph, clock: Clock, streams: Streams) -> None:
+        """Called before the batches of an epoch. State that it makes lives in buffers."""
+
+    def training_step(self, batch: Batch, clock: Clock, streams: Streams) -> StepOutput:
+        """The loss of one batch. Draws only from ``streams``, by purpose, epoch and batch."""
+        raise NotImplementedError
+
+    def after_step(self, clock: Clock) -> None:
+        """Called after the optimiser's step (moving averages)."""
+
+    def outputs(self, graph: Graph) -> Outputs:
+        """Embeddings of a graph, in evaluation mode and without gradient."""
+        raise NotImplementedError

@@ -1,0 +1,1 @@
+"""The numeric floor: sparse products, segment reductions, all-pairs log-sum-exp, nearest neighbours."""
