@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -26,6 +26,18 @@ def _row_pointer(sorted_rows: Tensor, num_rows: int) -> Tensor:
     pointer = torch.zeros(num_rows + 1, dtype=torch.int64, device=sorted_rows.device)
     torch.cumsum(counts, 0, out=pointer[1:])
     return pointer
+
+
+def _position_of(index: Tensor, size: int) -> Tensor:
+    """Where each of ``size`` nodes stands in ``index``, -1 where it does not. Shape ``[size]``, int64."""
+    if index.dtype == torch.bool:
+        raise DataError("a subgraph takes node ids, got a boolean mask; pass mask.nonzero().squeeze(1)")
+    position = torch.full((size,), -1, dtype=torch.int64, device=index.device)
+    order = torch.arange(index.numel(), device=index.device)
+    position[index.long()] = order
+    if not torch.equal(position[index.long()], order):
+        raise DataError("a subgraph takes each node once, got a node id that is listed twice; pass index.unique()")
+    return position
 
 
 @dataclass(frozen=True, eq=False)
@@ -255,10 +267,7 @@ class Adjacency:
     def subgraph(self, rows: Tensor, cols: Tensor | None = None) -> Adjacency:
         """The block of the given rows and columns (``None``: the same as the rows), in the order given; keeps ids."""
         cols = rows if cols is None else cols
-        row_map = torch.full((self.shape[0],), -1, dtype=torch.int64, device=self.device)
-        row_map[rows.long()] = torch.arange(rows.numel(), device=self.device)
-        col_map = torch.full((self.shape[1],), -1, dtype=torch.int64, device=self.device)
-        col_map[cols.long()] = torch.arange(cols.numel(), device=self.device)
+        row_map, col_map = _position_of(rows, self.shape[0]), _position_of(cols, self.shape[1])
         row, col = row_map[self.row.long()], col_map[self.col.long()]
         arcs = ((row >= 0) & (col >= 0)).nonzero().squeeze(1)
         row, col = row[arcs], col[arcs]
@@ -303,7 +312,7 @@ class Adjacency:
         """A copy on another device (this object if it is there already)."""
         if self.device == torch.device(device):
             return self
-        moved = {
+        moved: dict[str, Any] = {
             field.name: value.to(device)
             for field in dataclasses.fields(self)
             if isinstance(value := getattr(self, field.name), Tensor)

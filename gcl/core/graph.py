@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gcl.core.adjacency import Adjacency
-from gcl.core.errors import DataError
+from gcl.core.errors import DataError, unknown
 from gcl.core.graph_spec import GraphSpec
 
 NODE = "node"  # the type of a homogeneous graph's nodes
@@ -66,9 +66,14 @@ class Graph:
                         f"node attribute {name!r} has {value.shape[0]} rows for {counts.get(kind)} {kind!r} nodes"
                     )
         for relation, attrs in self.edge_attrs.items():
+            if relation not in self.relations:
+                raise DataError(f"edge attributes of an {unknown('relation', relation, self.relations)}")
             for name, value in attrs.items():
                 if value.shape[0] != self.relations[relation].num_arcs:
                     raise DataError(f"edge attribute {name!r} of {relation!r} has {value.shape[0]} rows")
+        for kind, index in (self.node_id or {}).items():
+            if index.shape[0] != counts.get(kind):
+                raise DataError(f"node_id has {index.shape[0]} entries for {counts.get(kind)} {kind!r} nodes")
         object.__setattr__(self, "relation_types", types)
         object.__setattr__(self, "num_nodes_by_type", counts)
 
@@ -146,6 +151,11 @@ class Graph:
     def subgraph(self, nodes: Mapping[str, Tensor] | Tensor) -> Graph:
         """The graph induced by some nodes, with ids into the fitted graph; types not named are kept whole."""
         chosen = {self.target: nodes} if isinstance(nodes, Tensor) else dict(nodes)
+        for kind, index in chosen.items():
+            if kind not in self.num_nodes_by_type:
+                raise DataError(unknown("node type", kind, self.num_nodes_by_type))
+            if index.dtype == torch.bool:
+                raise DataError("a subgraph takes node ids, got a boolean mask; pass mask.nonzero().squeeze(1)")
         chosen = {kind: index.long() for kind, index in chosen.items()}
 
         def take(kind: str, value: Tensor) -> Tensor:

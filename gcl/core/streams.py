@@ -32,7 +32,7 @@ class Streams:
 
     def integer(self, purpose: str, *counters: int, bits: int = 63) -> int:
         """A non-negative integer below ``2**bits`` (at most 63), for libraries that take a plain seed."""
-        text = "/".join([str(self.seed), purpose, *(str(int(counter)) for counter in counters)])
+        text = "/".join([str(self.seed), repr(purpose), *(str(int(counter)) for counter in counters)])
         digest = hashlib.sha256(text.encode()).digest()
         return int.from_bytes(digest[:8], "little") >> (64 - bits)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import nn
 
@@ -23,6 +23,11 @@ class Method(nn.Module):
     """
 
     kind: ClassVar[str] = "node"  # the dataset collection that a bare dataset name is looked up in first
+
+    def store(self, **arguments: Any) -> None:
+        """Keeps constructor arguments unchanged; a module among them is not registered as a submodule."""
+        for name, value in arguments.items():
+            object.__setattr__(self, name, value)
 
     def prepare(self, graph: Graph, streams: Streams) -> Prepared:
         """What is expensive or random and done once (communities, SVD, meta-paths), as tensors saved with the run."""

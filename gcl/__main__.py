@@ -1,0 +1,5 @@
+"""``python -m gcl``."""
+
+from gcl.cli.app import main
+
+main()

@@ -1,0 +1,58 @@
+"""The command ``gcl``. It parses, calls the layers below and prints; torch is imported by the work, not by the help."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from gcl import __version__
+from gcl.cli import cluster, data, doctor, embed, evaluate, methods, reproduce, train
+from gcl.core.errors import GCLError
+
+app = typer.Typer(
+    name="gcl",
+    help="Graph contrastive learning: train, evaluate, cluster, embed.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("train")(train.train)
+app.add_typer(evaluate.app, name="evaluate")
+app.command("cluster")(cluster.cluster)
+app.command("embed")(embed.embed)
+app.command("reproduce")(reproduce.reproduce)
+app.add_typer(data.app, name="data")
+app.command("methods")(methods.methods)
+app.command("doctor")(doctor.doctor)
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"gcl {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Runs the command; errors are one sentence on standard error."""
+    try:
+        app()
+    except GCLError as error:
+        print(f"gcl: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("gcl: interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:  # `gcl ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

@@ -1,0 +1,29 @@
+"""Options and output that commands share."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+DataRoot = Annotated[
+    Path | None, typer.Option("--data-root", help="Folder of the benchmark archives (default: GCL_DATA, then the cache).")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON only, to standard output.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Settings, such as loss.temperature=0.4 or encoder=mlp.", show_default=False),
+]
+
+
+def print_json(record: Any) -> None:
+    """One JSON document on standard output."""
+    typer.echo(json.dumps(record, indent=2, allow_nan=False))
+
+
+def progress_mode(quiet: bool) -> bool | None:
+    """``False`` for none, ``None`` for progress (plain lines when not on a terminal)."""
+    return False if quiet else None

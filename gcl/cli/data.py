@@ -1,0 +1,69 @@
+"""``gcl data``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from gcl.cli.common import AsJson, DataRoot, print_json
+
+app = typer.Typer(help="List the datasets and show their cards.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_(
+    kind: Annotated[str | None, typer.Option(help="Only this collection: node, cluster, rec or hetero.")] = None,
+    data_root: DataRoot = None,
+    json: AsJson = False,
+) -> None:
+    """Every known dataset, its size, and whether it is here."""
+    from gcl.data.catalog import list_datasets
+
+    records = list_datasets(data_root=data_root, kind=kind)
+    if json:
+        print_json(records)
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table()
+    for column in ("name", "here", "size", "title"):
+        table.add_column(column)
+    for record in records:
+        table.add_row(record["name"], record["available"], _size(record["statistics"]), record["title"])
+    Console().print(table)
+    if any(record["available"] == "missing" for record in records):
+        typer.echo("Those missing need files: give their folder with --data-root or in GCL_DATA.")
+
+
+@app.command()
+def info(
+    name: Annotated[str, typer.Argument(help="A dataset's name.")],
+    verify: Annotated[bool, typer.Option("--verify", help="Compare the file's checksum with the card's.")] = False,
+    data_root: DataRoot = None,
+    json: AsJson = False,
+) -> None:
+    """One dataset's card: source, licence, statistics, how to get it."""
+    from gcl.core.errors import DataError
+    from gcl.data.catalog import dataset_info
+
+    record = dataset_info(name, data_root=data_root, verify=verify)
+    if json:
+        print_json(record)
+    else:
+        for key, value in record.items():
+            typer.echo(f"{key:<12} {_plain(value)}")
+    if verify and record["verified"] is False:
+        raise DataError(f"{record['path']} has another checksum than the card of {record['name']}; get the file again")
+
+
+def _size(statistics: dict[str, Any]) -> str:
+    keys = ("nodes", "edges", "features", "classes", "users", "items", "interactions")
+    return ", ".join(f"{statistics[key]:,} {key}" for key in keys if isinstance(statistics.get(key), int))
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {item}" for key, item in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -1,0 +1,88 @@
+"""``gcl train``."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gcl.cli.common import AsJson, DataRoot, Overrides, Quiet, print_json, progress_mode
+from gcl.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from gcl.run.result import Result
+
+
+def train(
+    method: Annotated[str | None, typer.Argument(help="A method's name; see `gcl methods`.", show_default=False)] = None,
+    dataset: Annotated[
+        str | None, typer.Argument(help="A name (`gcl data list`), an .npz file or a folder.", show_default=False)
+    ] = None,
+    overrides: Overrides = None,
+    config: Annotated[Path | None, typer.Option(help="YAML settings in place of the shipped ones.")] = None,
+    out: Annotated[Path | None, typer.Option(help="New folder for the run [runs/METHOD-DATASET-SEED-TIME].")] = None,
+    seed: Annotated[int | None, typer.Option(help="Train this one seed.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Train seeds 0 to N-1 and report mean and deviation.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with an interrupted run; takes nothing else.")] = None,
+    data_root: DataRoot = None,
+    json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a method on a graph, evaluate it, and report it beside floors that need no training.
+
+    `gcl train csgcl cora loss.temperature=0.4 trainer.epochs=200 --out runs/first`
+    """
+    if resume is not None:
+        if method or dataset or overrides or config or out or seed is not None or seeds is not None:
+            raise ConfigError("--resume goes on with a run as it was started and takes no other settings")
+        from gcl.run.pipeline import resume as go_on
+
+        show(go_on(resume, data_root=data_root, progress=progress_mode(quiet or json)), resume, json)
+        return
+    if method is None or dataset is None:
+        raise ConfigError("give a method and a dataset, for example: gcl train csgcl digits")
+    from gcl.run.pipeline import pipeline
+    from gcl.run.settings import parse_overrides
+
+    settings: dict[str, Any] = parse_overrides(overrides or [])
+    if seed is not None and seeds is not None:
+        raise ConfigError("give --seed for one run or --seeds for several, not both")
+    if seed is not None or seeds is not None:
+        settings["seeds"] = [seed] if seed is not None else seeds
+    for key in ("method", "dataset", "config", "out", "data_root", "progress"):
+        if key in settings:
+            raise ConfigError(f"{key} is not a setting of key=value form here; see `gcl train --help`")
+    target = out or default_folder(method, dataset, seed)
+    result = pipeline(
+        method, dataset, config=config, out=target, data_root=data_root, progress=progress_mode(quiet or json), **settings
+    )
+    show(result, target, json)
+
+
+def default_folder(method: str, dataset: str, seed: int | None) -> Path:
+    """``runs/METHOD-DATASET-SEED-TIME``."""
+    words = [re.sub(r"[^\w.]+", "_", Path(word).name if Path(word).exists() else word) for word in (method, dataset)]
+    return Path("runs") / "-".join([*words, str(seed or 0), time.strftime("%Y%m%d-%H%M%S")])
+
+
+def show(result: Result, folder: Path, json: bool) -> None:
+    """Prints scores and where they are."""
+    if json:
+        print_json({**result.to_json(), "out": str(folder)})
+        return
+    from rich.console import Console
+
+    from gcl.report.table import print_scores
+
+    console = Console()
+    print_scores(console, result.scores)
+    seconds = [sum(run.cost["seconds"].values()) for run in result.runs]
+    memory = max(run.cost["peak_memory_bytes"] for run in result.runs)
+    console.print(
+        f"{len(seconds)} run{'s' * (len(seconds) > 1)}, {sum(seconds):.1f} s, peak memory of the process "
+        f"{memory / 2**20:.0f} MiB; written to {folder}",
+        highlight=False,
+    )

@@ -1,0 +1,49 @@
+"""Names of the parts, as text: listing them imports nothing.
+
+Every other way to name a part works too: a dotted ``package.module:Class``, a class, or an instance.
+"""
+
+from __future__ import annotations
+
+PARTS: dict[str, dict[str, str]] = {
+    "method": {
+        "csgcl": "gcl.methods.csgcl:CSGCL",
+        "grace": "gcl.methods.grace:GRACE",
+        "two_view": "gcl.methods.two_view:TwoView",
+    },
+    "augmenter": {
+        "communal_attribute_voting": "gcl.augment.communal_attribute_voting:CommunalAttributeVoting",
+        "communal_edge_drop": "gcl.augment.communal_edge_drop:CommunalEdgeDrop",
+        "edge_drop": "gcl.augment.edge_drop:EdgeDrop",
+        "feature_mask": "gcl.augment.feature_mask:FeatureMask",
+        "identity": "gcl.augment.identity:Identity",
+    },
+    "communities": {"communities": "gcl.augment.communities:Communities"},
+    "encoder": {
+        "gcn": "gcl.encoders.gcn:GCN",
+        "mlp": "gcl.encoders.mlp:MLP",
+        "pyg": "gcl.encoders.pyg_encoder:PyGEncoder",
+    },
+    "projector": {
+        "identity": "gcl.encoders.projection_head:IdentityProjector",
+        "mlp": "gcl.encoders.projection_head:MLPProjector",
+    },
+    "loss": {
+        "infonce": "gcl.losses.infonce:InfoNCE",
+        "nt_xent": "gcl.losses.nt_xent:NTXent",
+        "team_up": "gcl.losses.team_up:TeamUp",
+    },
+    "regularizer": {},
+    "evaluator": {
+        "classification": "gcl.evaluate.node_classification:NodeClassification",
+        "clustering": "gcl.evaluate.clustering:Clustering",
+    },
+    "trainer": {"trainer": "gcl.train.trainer:Trainer"},
+}
+
+# One line a method, for `gcl methods`.
+METHOD_SUMMARIES = {
+    "csgcl": "CSGCL: community attribute voting, communal edge dropping, Team-up (Chen et al., IJCAI 2023)",
+    "grace": "GRACE: edge dropping and attribute masking with InfoNCE (Zhu et al., arXiv 2006.04131)",
+    "two_view": "any augmenters, encoder, projector and loss, put together by configuration",
+}

@@ -1,0 +1,48 @@
+"""A checksum of what a model is trained on."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+from torch import Tensor
+
+from gcl.core.adjacency import Adjacency
+from gcl.core.graph import Graph
+
+
+def graph_fingerprint(graph: Graph) -> str:
+    """Hexadecimal SHA-256 of structure, weights, features and shapes, equal in every process.
+
+    Labels, splits, other attributes and ids (``node_id``, ``edge_id``) do not enter: a run may be resumed when they
+    change. Sparse and dense features of equal values differ, as results do in the last bits.
+    """
+    digest = hashlib.sha256()
+
+    def add_text(*parts: object) -> None:
+        digest.update(("\x1f".join(str(part) for part in parts) + "\x1e").encode())
+
+    def add_tensor(name: str, value: Tensor) -> None:
+        value = value.detach().cpu().contiguous()
+        add_text(name, value.dtype, tuple(value.shape))
+        digest.update(memoryview(value.reshape(-1).view(torch.uint8).numpy()))
+
+    def add_matrix(matrix: Adjacency) -> None:
+        add_text(*matrix.shape)
+        add_tensor("arcs", matrix.edge_index())
+        weight = matrix.edge_weight()
+        if weight is not None:
+            add_tensor("weight", weight)
+
+    add_text("graph 1", graph.target)
+    for kind, count in sorted(graph.num_nodes_by_type.items()):
+        add_text("nodes", kind, count)
+        features = graph.features.get(kind)
+        if isinstance(features, Adjacency):
+            add_matrix(features)
+        elif features is not None:
+            add_tensor("features", features)
+    for name, adjacency in sorted(graph.relations.items()):
+        add_text("relation", name, *graph.relation_types[name])
+        add_matrix(adjacency)
+    return digest.hexdigest()

@@ -1,0 +1,157 @@
+"""The pure functions behind the all-pairs losses. They take unit rows and never form an N by N matrix."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gcl.core.context import LossContext
+from gcl.core.errors import ConfigError, DataError
+from gcl.ops.product_logsumexp import product_logsumexp
+
+EVERY_NODE = LossContext()
+
+
+def check_temperature(value: float) -> None:
+    """Refuses anything but a finite number above 0."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not (math.isfinite(value) and value > 0):
+        raise ConfigError(f"temperature must be a finite number above 0, got {value!r}")
+
+
+def unit_pair(z1: Tensor, z2: Tensor | None, loss: str) -> tuple[Tensor, Tensor]:
+    r"""Both views with rows :math:`z / \max(\lVert z \rVert, 10^{-12})`.
+
+    Args:
+        z1: ``[N, d]``.
+        z2: ``[N, d]``; row i is the other view of row i of ``z1``.
+        loss: the name that errors speak of.
+
+    Raises:
+        ConfigError: there is no second view.
+        DataError: shapes that do not pair, or no rows.
+    """
+    if z2 is None:
+        raise ConfigError(f"{loss} contrasts two views and got one; give z2 as well")
+    if z1.dim() != 2 or z1.shape != z2.shape or z1.shape[0] == 0:
+        raise DataError(
+            f"{loss} needs two views of the same shape [N, d] with at least one row, "
+            f"got {list(z1.shape)} and {list(z2.shape)}"
+        )
+    return F.normalize(z1, dim=1, eps=1e-12), F.normalize(z2, dim=1, eps=1e-12)
+
+
+def anchor_weights(h: Tensor, context: LossContext) -> Tensor:
+    r"""Weights :math:`r` of the anchors with which :math:`\sum_i r_i x_i` is the mean over them, ``[n]``.
+
+    Args:
+        h: embeddings of one view ``[N, d]``, for their number, device and precision (float32 at least).
+        context: ``anchors``, ``counts`` and ``num_anchors``.
+
+    Raises:
+        DataError: anchors that are not int64 ``[n]``, or counts of another shape.
+        ConfigError: no anchors and no ``num_anchors``.
+    """
+    anchors, counts = context.anchors, context.counts
+    if anchors is not None and (anchors.dim() != 1 or anchors.dtype != torch.int64):
+        raise DataError(f"anchors must be row numbers, int64 [n], got {anchors.dtype} {list(anchors.shape)}")
+    size = h.shape[0] if anchors is None else anchors.shape[0]
+    if counts is not None and counts.shape != (size,):
+        raise DataError(f"counts must have one entry an anchor, [{size}], got {list(counts.shape)}")
+    if size == 0 and context.num_anchors is None:
+        raise ConfigError("the loss got no anchors to average over; give at least one, or num_anchors")
+    dtype = torch.promote_types(h.dtype, torch.float32)
+    weights = torch.ones(size, dtype=dtype, device=h.device) if counts is None else counts.to(h.device, dtype)
+    return weights / (weights.sum() if context.num_anchors is None else context.num_anchors)
+
+
+def pair_attraction(h1: Tensor, h2: Tensor, *, temperature: float, context: LossContext = EVERY_NODE) -> Tensor:
+    r"""The positive term, :math:`-\frac{1}{n} \sum_i a_{ii} / \tau` with :math:`a_{ii} = \hat h^1_i \cdot \hat h^2_i`.
+
+    It is the same in both directions. The sum runs over the anchors.
+
+    Args:
+        h1: unit rows of the first view, ``[N, d]``.
+        h2: those of the second, ``[N, d]``.
+        temperature: :math:`\tau`, above 0.
+        context: anchors and their counts.
+
+    Returns:
+        A scalar.
+    """
+    weights = anchor_weights(h1, context)
+    if context.anchors is not None:
+        h1, h2 = h1[context.anchors], h2[context.anchors]
+    similarity = (h1.to(weights.dtype) * h2.to(weights.dtype)).sum(dim=1)  # [n]
+    return -(weights @ similarity) / temperature
+
+
+def stacked_repulsion(
+    h1: Tensor,
+    h2: Tensor,
+    *,
+    temperature: float,
+    context: LossContext = EVERY_NODE,
+    key_bias: Tensor | None = None,
+    own_pair: bool = False,
+) -> Tensor:
+    r"""The negative term over both views, as one symmetric problem of the 2N stacked rows.
+
+    .. math:: \frac{1}{2n} \sum_{i} \log \sum_{j \ne i} \exp\frac{\hat h_i \cdot \hat h_j + b_j}{\tau}
+        \qquad \hat h = [\hat h^1; \hat h^2], \; i \text{ over the anchors in both views}
+
+    Args:
+        h1: unit rows of the first view, ``[N, d]``.
+        h2: those of the second, ``[N, d]``.
+        temperature: :math:`\tau`, above 0.
+        context: anchors and their counts. Keys are always all 2N rows.
+        key_bias: :math:`b`, one entry a node, ``[N]``, the same in both views.
+        own_pair: whether j = i is among the keys.
+
+    Returns:
+        A scalar.
+    """
+    num_nodes, anchors = h1.shape[0], context.anchors
+    keys = torch.cat([h1, h2])  # [2N, d]
+    weights = anchor_weights(h1, context).repeat(2) / 2  # [2n]
+    bias = None if key_bias is None else key_bias.repeat(2)  # [2N]
+    if anchors is None:
+        rows = None
+        exclude = torch.full_like(weights, -1, dtype=torch.int64) if own_pair else None  # None: the row itself
+    else:
+        rows = torch.cat([anchors, anchors + num_nodes])  # [2n]
+        exclude = None if own_pair else rows
+    return product_logsumexp(
+        keys if rows is None else keys[rows],
+        None if rows is None else keys,
+        temperature=temperature,
+        key_bias=bias,
+        exclude=exclude,
+        row_weight=weights,
+    )
+
+
+def inter_view_repulsion(h1: Tensor, h2: Tensor, *, temperature: float, context: LossContext = EVERY_NODE) -> Tensor:
+    r"""The negative term over the other view alone, in both directions.
+
+    .. math:: \frac{1}{2n} \sum_i \Big( \log \sum_j e^{\hat h^1_i \cdot \hat h^2_j / \tau}
+        + \log \sum_j e^{\hat h^2_i \cdot \hat h^1_j / \tau} \Big)
+
+    Args:
+        h1: unit rows of the first view, ``[N, d]``.
+        h2: those of the second, ``[N, d]``.
+        temperature: :math:`\tau`, above 0.
+        context: anchors and their counts. Keys are always all N rows of the other view.
+
+    Returns:
+        A scalar.
+    """
+    weights, anchors = anchor_weights(h1, context) / 2, context.anchors
+    if anchors is None:  # rows and columns of one rectangle
+        rows, columns = product_logsumexp(h1, h2, temperature=temperature, reduce="both")
+        return weights @ (rows + columns)
+    return sum(
+        product_logsumexp(a[anchors], b, temperature=temperature, row_weight=weights) for a, b in ((h1, h2), (h2, h1))
+    )

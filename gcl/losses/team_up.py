@@ -1,0 +1,123 @@
+"""CSGCL's Team-up objective."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from gcl.core.context import LossContext
+from gcl.core.errors import ConfigError, DataError
+from gcl.losses.functional import (
+    EVERY_NODE,
+    anchor_weights,
+    check_temperature,
+    pair_attraction,
+    stacked_repulsion,
+    unit_pair,
+)
+
+
+class TeamUp(nn.Module):
+    r"""InfoNCE in which a key weighs :math:`\exp(\gamma s_j / \tau)`: nodes of strong communities count for more.
+
+    .. math:: \ell_i^{1\to2} = -\frac{a_{ii} + \gamma s_i}{\tau} + \log\Big( \sum_j e^{(a_{ij} + \gamma s_j)/\tau}
+        + \sum_{j \ne i} e^{(c_{ij} + \gamma s_j)/\tau} \Big), \qquad
+        \gamma(t) = \min\Big( \max\Big(0, \frac{t - t_0}{\text{ramp\_length}} \Big), \gamma_{\max} \Big)
+
+    with the community strength :math:`s` and the epoch t, averaged over nodes and both directions. The paper adds
+    :math:`\gamma s_i` to every similarity of anchor i as well; it cancels. At :math:`\gamma = 0` this is
+    :class:`~gcl.losses.infonce.InfoNCE`; a constant added to s changes nothing. Exact; memory is linear in N.
+
+    Chen et al.: *CSGCL: Community-Strength-Enhanced Graph Contrastive Learning*, IJCAI 2023, arXiv 2305.04658.
+
+    Args:
+        temperature: :math:`\tau`, above 0.
+        ramp_start: the epoch :math:`t_0` after which the strength comes in, at least 0.
+        ramp_max: :math:`\gamma_{\max}`, at least 0.
+        ramp_length: epochs in which :math:`\gamma` grows by 1, above 0.
+
+    Raises:
+        ConfigError: a value out of range.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ("epoch", "node_weight")
+
+    def __init__(
+        self,
+        temperature: float = 0.4,
+        *,
+        ramp_start: int = 500,
+        ramp_max: float = 1.0,
+        ramp_length: int = 100,
+    ):
+        super().__init__()
+        check_temperature(temperature)
+        for name, value, above_zero in (
+            ("ramp_start", ramp_start, False),
+            ("ramp_max", ramp_max, False),
+            ("ramp_length", ramp_length, True),
+        ):
+            number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+            if not number or value < 0 or (above_zero and value == 0):
+                bound = "above 0" if above_zero else "of at least 0"
+                raise ConfigError(f"{name} must be a finite number {bound}, got {value!r}")
+        self.temperature = temperature
+        self.ramp_start = ramp_start
+        self.ramp_max = ramp_max
+        self.ramp_length = ramp_length
+
+    def gamma(self, epoch: int) -> float:
+        """The weight of the strength in an epoch (from 1)."""
+        return float(min(max(0.0, (epoch - self.ramp_start) / self.ramp_length), self.ramp_max))
+
+    def forward(self, z1: Tensor, z2: Tensor | None = None, *, context: LossContext | None = None) -> Tensor:
+        """The mean loss over the anchors, a scalar.
+
+        Args:
+            z1: projections of the first view, ``[N, d]``; rows are normalised here.
+            z2: those of the second view, ``[N, d]``.
+            context: ``epoch`` and ``node_weight`` (the strength, ``[N]``, no gradient) are needed; ``anchors``,
+                ``counts`` and ``num_anchors`` are read.
+
+        Raises:
+            ConfigError: no second view, no epoch, or no strength.
+            DataError: shapes that do not fit together.
+        """
+        context = EVERY_NODE if context is None else context
+        h1, h2 = unit_pair(z1, z2, type(self).__name__)
+        return self.positive_term(h1, h2, context) + self.negative_term(h1, h2, context)
+
+    def positive_term(self, h1: Tensor, h2: Tensor, context: LossContext) -> Tensor:
+        """Minus the pairs' mean similarity plus bias over the temperature, a scalar; of unit rows ``[N, d]``."""
+        bias = self._bias(h1, context)
+        bias = bias if context.anchors is None else bias[context.anchors]
+        weights = anchor_weights(h1, context)
+        attraction = pair_attraction(h1, h2, temperature=self.temperature, context=context)
+        return attraction - weights @ bias.to(weights.dtype) / self.temperature
+
+    def negative_term(self, h1: Tensor, h2: Tensor, context: LossContext) -> Tensor:
+        """The mean log-sum-exp over the weighted keys, a scalar; of unit rows ``[N, d]``."""
+        bias = self._bias(h1, context)
+        return stacked_repulsion(h1, h2, temperature=self.temperature, context=context, key_bias=bias)
+
+    def _bias(self, h: Tensor, context: LossContext) -> Tensor:
+        r""":math:`\gamma s`, ``[N]``."""
+        if context.node_weight is None or context.epoch < 1:
+            missing = "node_weight (the strength of each node)" if context.node_weight is None else "epoch (from 1)"
+            raise ConfigError(f"TeamUp needs {missing} in its context; give LossContext(epoch=..., node_weight=...)")
+        if context.node_weight.shape != h.shape[:1]:
+            raise DataError(
+                f"node_weight must have one entry a node, [{h.shape[0]}], got {list(context.node_weight.shape)}"
+            )
+        dtype = torch.promote_types(h.dtype, torch.float32)
+        return self.gamma(context.epoch) * context.node_weight.detach().to(h.device, dtype)
+
+    def extra_repr(self) -> str:
+        """The arguments."""
+        return (
+            f"temperature={self.temperature}, ramp_start={self.ramp_start}, ramp_max={self.ramp_max}, "
+            f"ramp_length={self.ramp_length}"
+        )

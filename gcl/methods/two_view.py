@@ -1,0 +1,179 @@
+"""Two augmented views, one encoder, one contrastive loss."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from gcl.augment.compose import Compose
+from gcl.core.context import Batch, Clock, LayerTrace, LossContext, Outputs, Prepared, StepContext, StepOutput
+from gcl.core.errors import ConfigError
+from gcl.core.graph import Graph
+from gcl.core.graph_spec import GraphSpec
+from gcl.core.resolve import Slot, resolve, resolve_many
+from gcl.core.streams import Streams
+from gcl.methods.method import Method
+
+Parts = Annotated[Any, Slot("augmenter", many=True)]
+
+EDGES_AND_FEATURES = {
+    "edge": {"name": "edge_drop", "drop_prob": 0.3},
+    "feature": {"name": "feature_mask", "drop_prob": 0.3},
+}
+TWO_VIEWS = {"view1": EDGES_AND_FEATURES, "view2": EDGES_AND_FEATURES}
+
+
+class TwoView(Method):
+    r"""Contrasts two random views of every node: the family of GRACE.
+
+    .. math:: \min_\theta\; \mathcal{L}\big(g(f(t_1(G))),\, g(f(t_2(G)))\big)
+        \qquad\text{embeddings: } Z = f(G)
+
+    with augmenters :math:`t_1, t_2`, an encoder :math:`f` and a projector :math:`g` that only the loss sees.
+
+    Args:
+        augment: ``{"view1": parts, "view2": parts}``, each a mapping of named augmenters applied in order.
+        encoder: an encoder specification.
+        projector: a projector specification.
+        loss: a loss specification.
+        regularizer: a regulariser specification, or ``None``.
+        communities: how communities are found, for parts that need them; ignored by all others.
+        anchors: how many anchors the loss averages over in each step: a fresh subset without replacement against all
+            keys, unbiased. ``None`` = every node.
+
+    Raises:
+        ConfigError: the loss needs something that neither the method nor an augmenter provides.
+    """
+
+    provides: ClassVar[tuple[str, ...]] = ("epoch", "anchors", "num_anchors", "node_weight")
+
+    def __init__(
+        self,
+        *,
+        augment: Mapping[str, Parts] = TWO_VIEWS,
+        encoder: Annotated[Any, Slot("encoder")] = "gcn",
+        projector: Annotated[Any, Slot("projector")] = "mlp",
+        loss: Annotated[Any, Slot("loss")] = "infonce",
+        regularizer: Annotated[Any, Slot("regularizer")] | None = None,
+        communities: Annotated[Any, Slot("communities")] = "communities",
+        anchors: int | None = None,
+    ):
+        super().__init__()
+        if set(augment) != {"view1", "view2"}:
+            raise ConfigError(f"augment must have the keys view1 and view2, got {sorted(augment)}")
+        if anchors is not None and anchors < 1:
+            raise ConfigError(f"anchors must be at least 1 or null for all nodes, got {anchors}")
+        self.store(
+            augment=augment,
+            encoder=encoder,
+            projector=projector,
+            loss=loss,
+            regularizer=regularizer,
+            communities=communities,
+            anchors=anchors,
+        )
+
+    # -- once, before training ---------------------------------------------------------------------------------------
+
+    def prepare(self, graph: Graph, streams: Streams) -> Prepared:
+        """Communities (where a part needs them) and the fitted state of the augmenters."""
+        augmenters, loss = self._augmenters(), resolve("loss", self.loss)
+        self._check(augmenters, loss)
+        tensors: dict[str, Tensor] = {}
+        if "node_weight" in loss.needs or any("communities" in augmenter.needs for augmenter in augmenters):
+            communities = resolve("communities", self.communities)
+            communities.fit(graph, generator=streams.generator("communities"))
+            graph = communities.attach(graph)
+            tensors["community"] = graph.attr("community")
+            tensors["community_strength"] = graph.attr("community_strength")
+        for index, augmenter in enumerate(augmenters, start=1):
+            augmenter.fit(graph, generator=streams.generator("fit", index))
+            tensors |= {f"view{index}.{key}": value for key, value in augmenter.state().items()}
+        if self.regularizer is not None:
+            regularizer = resolve("regularizer", self.regularizer)
+            regularizer.check(resolve("encoder", self.encoder), augmenters)
+            prepared = regularizer.prepare(graph, augmenters)
+            tensors |= {f"regularizer.{key}": value for key, value in prepared.items()}
+        return Prepared(tensors)
+
+    def build(self, spec: GraphSpec, prepared: Prepared) -> TwoView:
+        """Makes encoder, projector and loss, and gives the augmenters their fitted state back."""
+        self.augmenters_ = self._augmenters()
+        for index, augmenter in enumerate(self.augmenters_, start=1):
+            augmenter.load_state(_under(prepared.tensors, f"view{index}."))
+        self.encoder_ = resolve("encoder", self.encoder).build(spec)
+        self.projector_ = resolve("projector", self.projector).build(self.encoder_.out_channels)
+        self.loss_ = resolve("loss", self.loss)
+        self._check(self.augmenters_, self.loss_)
+        self.regularizer_ = None if self.regularizer is None else resolve("regularizer", self.regularizer)
+        self.regularizer_state_ = _under(prepared.tensors, "regularizer.")
+        # Kept with the prepared tensors, not with the weights.
+        self.register_buffer("node_weight_", prepared.tensors.get("community_strength"), persistent=False)
+        return self
+
+    # -- training ----------------------------------------------------------------------------------------------------
+
+    def training_step(self, batch: Batch, clock: Clock, streams: Streams) -> StepOutput:
+        """Draws both views, encodes and projects them, and takes the loss."""
+        device = batch.graph.device
+        views = tuple(
+            augmenter(
+                batch.graph, generator=streams.generator("augment", clock.epoch, clock.batch, index, device=device)
+            )
+            for index, augmenter in enumerate(self.augmenters_)
+        )
+        traced = self.regularizer_ is not None
+        traces: tuple[list[LayerTrace], ...] = tuple([] for _ in views)
+        z = tuple(
+            self.encoder_(view, trace=trace if traced else None) for view, trace in zip(views, traces, strict=True)
+        )  # each [N, d]
+        h = tuple(self.projector_(embedding) for embedding in z)  # each [N, d]
+        context = self.loss_context(batch, clock, streams)
+        loss = self.loss_(h[0], h[1], context=context)
+        parts = {}
+        if self.regularizer_ is not None:
+            step = StepContext(
+                batch.graph, views, z, h, traces, self.encoder_, batch.index, clock, self.regularizer_state_
+            )
+            value = self.regularizer_(step)
+            parts = {"contrast": loss.detach(), "regularizer": value.detach()}
+            loss = self.regularizer_.combine(loss, value)
+        return StepOutput(loss, parts)
+
+    def loss_context(self, batch: Batch, clock: Clock, streams: Streams) -> LossContext:
+        """What the loss may ask for in this step."""
+        graph, anchors = batch.graph, batch.index
+        candidates = graph.num_nodes if anchors is None else anchors.numel()
+        if self.anchors is not None and self.anchors < candidates:
+            generator = streams.generator("anchors", clock.epoch, clock.batch)
+            chosen = torch.randperm(candidates, generator=generator)[: self.anchors].sort().values.to(graph.device)
+            anchors = chosen if anchors is None else anchors[chosen]
+        weight: Tensor | None = self.node_weight_
+        if weight is not None and graph.node_id is not None:
+            weight = weight[graph.node_id[graph.target]]
+        return LossContext(epoch=clock.epoch, anchors=anchors, node_weight=weight)
+
+    def outputs(self, graph: Graph) -> Outputs:
+        """Encoder embeddings of the unperturbed graph, without the projector, ``[N, d]``."""
+        return Outputs({"embedding": self.encoder_.embed(graph)})
+
+    # -- helpers -----------------------------------------------------------------------------------------------------
+
+    def _augmenters(self) -> list[Compose]:
+        return [Compose(resolve_many("augmenter", self.augment[view])) for view in ("view1", "view2")]
+
+    def _check(self, augmenters: list[Compose], loss: Any) -> None:
+        provided = {*self.provides, *(name for augmenter in augmenters for name in augmenter.provides)}
+        missing = [name for name in loss.needs if name not in provided]
+        if missing:
+            raise ConfigError(
+                f"loss {type(loss).__name__} needs {', '.join(missing)}, which neither {type(self).__name__} nor its "
+                f"augmenters provide; choose another loss or a method that provides it"
+            )
+
+
+def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}

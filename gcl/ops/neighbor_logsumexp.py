@@ -1,0 +1,119 @@
+"""Log-sum-exp over the stored entries of an adjacency: the sparse partner of ``product_logsumexp``."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from gcl.core.adjacency import Adjacency
+from gcl.core.errors import ConfigError, DataError
+from gcl.ops.sparse_product import _dot_arcs, sparse_product
+
+
+def neighbor_logsumexp(
+    a: Tensor,
+    b: Tensor | None,
+    adjacency: Adjacency,
+    *,
+    temperature: float = 1.0,
+    diagonal: float | None = None,
+) -> Tensor:
+    r"""Log-sum-exp of the products of each row with its neighbours, in one pass over CSR; no E × d tensor exists.
+
+    .. math:: \mathrm{lse}_i = \log \sum_{j \in N(i)} w_{ij} \exp(a_i \cdot b_j / \tau)
+
+    Dropped arcs and arcs of weight 0 are absent; a row without any gives ``-inf`` and a zero gradient. Gradients flow
+    to ``a``, ``b`` and the adjacency's weights. Half-precision input is computed and returned in float32.
+
+    Args:
+        a: ``[n, d]``.
+        b: ``[m, d]``; ``None``: ``a``.
+        adjacency: ``[n, m]``; its values (weight times keep) are ``w``, not negative.
+        temperature: τ > 0.
+        diagonal: replaces the product of the entries (i, i), in place of :math:`a_i \cdot b_i` (PamC: 0).
+
+    Returns:
+        ``[n]``.
+
+    Raises:
+        ConfigError: a temperature or diagonal that is not a number to compute with.
+        DataError: shapes that do not fit, or a negative weight.
+    """
+    if not (temperature > 0 and math.isfinite(temperature)):
+        raise ConfigError(f"temperature must be a positive finite number, got {temperature}")
+    if diagonal is not None and not math.isfinite(diagonal):
+        raise ConfigError(f"diagonal must be a finite number or None, got {diagonal}")
+    for name, matrix in (("a", a), ("b", b)):
+        if matrix is not None and (matrix.dim() != 2 or not matrix.is_floating_point()):
+            raise DataError(f"{name} must be a matrix of real numbers, got {matrix.dtype} {list(matrix.shape)}")
+    keys = a if b is None else b
+    if a.shape[1] != keys.shape[1]:
+        raise DataError(f"a and b must have the same width, got {a.shape[1]} and {keys.shape[1]}")
+    if adjacency.shape != (a.shape[0], keys.shape[0]):
+        raise DataError(
+            f"adjacency has shape {list(adjacency.shape)}, but a has {a.shape[0]} rows and b has {keys.shape[0]}"
+        )
+    dtype = torch.promote_types(torch.promote_types(a.dtype, keys.dtype), torch.float32)
+    a, keys = a.to(dtype), keys.to(dtype)
+    return _NeighborLogSumExp.apply(a, keys, _log_values(adjacency, dtype), adjacency, float(temperature), diagonal)
+
+
+def _log_values(adjacency: Adjacency, dtype: torch.dtype) -> Tensor | None:
+    """Log of the value of each stored arc, ``[E]``, -inf where absent; ``None`` where all are 1."""
+    if adjacency.weight is None and adjacency.keep is None:
+        return None
+    values = adjacency.values(dtype)
+    if values.numel() and bool((values.detach() < 0).any()):
+        raise DataError(f"weights inside a logarithm must not be negative, got {float(values.detach().min())}")
+    present = values != 0  # NaN stays, to be seen
+    return torch.where(present, torch.where(present, values, 1).log(), -math.inf)  # no 0 * inf in the gradient
+
+
+class _NeighborLogSumExp(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        a: Tensor,
+        b: Tensor,
+        log_values: Tensor | None,
+        adjacency: Adjacency,
+        temperature: float,
+        diagonal: float | None,
+    ) -> Tensor:
+        row = adjacency.row.long()  # [E]
+        logits = _dot_arcs(adjacency, a.detach(), b.detach())
+        if diagonal is not None:
+            logits.masked_fill_(row == adjacency.col, diagonal)
+        logits /= temperature
+        if log_values is not None:
+            logits += log_values
+        maximum = torch.full((a.shape[0],), -math.inf, dtype=a.dtype, device=a.device)
+        maximum.scatter_reduce_(0, row, logits, "amax")
+        maximum.masked_fill_(maximum == -math.inf, 0.0)
+        share = logits.sub_(maximum[row]).exp_()  # [E]
+        total = torch.zeros(a.shape[0], dtype=torch.float64, device=a.device).index_add_(0, row, share.double())
+        ctx.save_for_backward(a, b, share, total)
+        ctx.adjacency, ctx.temperature, ctx.diagonal = adjacency, temperature, diagonal
+        return (total.log() + maximum).to(a.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+        a, b, share, total = ctx.saved_tensors
+        adjacency: Adjacency = ctx.adjacency
+        row = adjacency.row.long()
+        factor = torch.where(total == 0, 0.0, grad.double() / total).to(a.dtype)  # [n]
+        share = share * factor[row]  # d loss / d logit, [E]
+        grad_log_values = share if ctx.needs_input_grad[2] else None
+        through = share / ctx.temperature
+        if ctx.diagonal is not None:
+            through = through.masked_fill(row == adjacency.col, 0.0)
+        grad_a = sparse_product(adjacency, b, through) if ctx.needs_input_grad[0] else None
+        grad_b = None
+        if ctx.needs_input_grad[1]:
+            grad_b = sparse_product(adjacency.t(), a, through[adjacency.t_perm.long()])
+        return grad_a, grad_b, grad_log_values, None, None, None

@@ -1,0 +1,64 @@
+"""Tables of reports for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rich.console import Console
+from rich.table import Table
+
+from gcl.core.report import Report
+
+LABELS = {"accuracy": "accuracy", "macro_f1": "macro-F1", "nmi": "NMI", "ari": "ARI"}
+
+
+def score_table(rows: Mapping[str, Report], title: str, *, trained: str | None = None) -> Table:
+    """One row a set of embeddings: mean and standard deviation of each metric in percent; the best mean is bold."""
+    metrics = list(next(iter(rows.values())).values)
+    table = Table(title=title, title_justify="left", title_style="bold")
+    table.add_column("embeddings")
+    for metric in metrics:
+        table.add_column(LABELS.get(metric, metric), justify="right")
+    best = {metric: max(report.mean(metric) for report in rows.values()) for metric in metrics}
+    for name, report in rows.items():
+        cells = []
+        for metric in metrics:
+            text = f"{100 * report.mean(metric):.2f}"
+            if len(report.values[metric]) > 1:
+                text += f" ± {100 * report.std(metric):.2f}"
+            cells.append(f"[bold]{text}[/bold]" if len(rows) > 1 and report.mean(metric) == best[metric] else text)
+        table.add_row(name, *cells, end_section=name != trained and False)
+    return table
+
+
+def beaten_floors(rows: Mapping[str, Report], trained: str, metric: str) -> str:
+    """One sentence: which floors training beats on a metric and which not."""
+    mine = rows[trained].mean(metric)
+    floors = {name: report.mean(metric) for name, report in rows.items() if name != trained}
+    if not floors:
+        return ""
+    above = [f"{name} by {100 * (mine - score):.2f}" for name, score in floors.items() if mine > score]
+    below = [f"{name} by {100 * (score - mine):.2f}" for name, score in floors.items() if mine <= score]
+    parts = []
+    if above:
+        parts.append(f"training beats {', '.join(above)}")
+    if below:
+        parts.append(f"training does NOT beat {', '.join(below)}")
+    return f"{LABELS.get(metric, metric)}: {'; '.join(parts)} (percentage points)"
+
+
+def print_scores(console: Console, scores: Mapping[str, Mapping[str, Report]], *, trained: str = "trained") -> None:
+    """Prints one table a protocol, and what the floors say."""
+    for name, rows in scores.items():
+        report = next(iter(rows.values()))
+        seeds = rows[trained].seeds if trained in rows else report.seeds
+        title = f"{name}: {report.task}, protocol {report.protocol}, {report.n} nodes"
+        if len(seeds) > 1:
+            title += f"; {len(seeds)} training seeds, ± over seeds"
+        console.print(score_table(rows, title, trained=trained))
+        if trained in rows:
+            metric = next(iter(report.values))
+            sentence = beaten_floors(rows, trained, metric)
+            if sentence:
+                console.print(sentence, highlight=False)
+        console.print()

@@ -1,0 +1,1 @@
+"""The one call, and the run directories that it writes."""

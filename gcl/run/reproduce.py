@@ -1,0 +1,106 @@
+"""A paper's setting, with its figure beside ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gcl.core.errors import CheckpointError, ConfigError
+from gcl.core.files import write_json
+from gcl.core.resolve import find_class, names
+from gcl.data.load import load_dataset
+from gcl.run import run_directory as files
+from gcl.run.pipeline import FORMAT, train
+from gcl.run.result import Result
+from gcl.run.settings import experiment_file, read_yaml, settle, write_yaml
+
+
+def reproduce(
+    method: str,
+    dataset: str,
+    *,
+    out: str | Path | None = None,
+    seeds: int | list[int] | None = None,
+    data_root: str | Path | None = None,
+    progress: bool | None = False,
+) -> tuple[Result, list[dict[str, Any]], Path]:
+    """Runs the shipped experiment of a method on a dataset; finished seeds are kept, an unfinished one is resumed.
+
+    Args:
+        method: a method's name.
+        dataset: a dataset's name.
+        out: folder of the runs and of ``results.json``; ``runs/reproduce/METHOD-STEM`` by default.
+        seeds: number of seeds, or a list; the experiment's own by default. More seeds than before add to what is there.
+        data_root: where named datasets lie.
+        progress: as in :func:`gcl.run.pipeline.pipeline`.
+
+    Returns:
+        The result, the comparison (one record a figure of the paper), and the path of ``results.json``.
+
+    Raises:
+        ConfigError: no experiment is shipped for the pair.
+        CheckpointError: the folder holds runs of other settings.
+    """
+    cls = find_class("method", method)
+    data = load_dataset(dataset, kind=getattr(cls, "kind", None), data_root=data_root)
+    source = experiment_file(method, data.name)
+    preset = read_yaml(source) if source is not None else {}
+    if not preset.get("paper"):
+        known = sorted(f"{name} {path.stem}" for name in names("method") for path in _experiments(name))
+        raise ConfigError(f"no experiment with a paper's figure for {method} on {data.name}; there are: {', '.join(known)}")
+    settings = settle(method, data.name, overrides={} if seeds is None else {"seeds": seeds}, preset=preset)
+    settings["dataset"] = data.name
+    folder = Path(out) if out is not None else Path("runs") / "reproduce" / f"{method}-{data.name.rpartition('/')[2]}"
+    _claim(folder, settings)
+    result = train(settings, data, folder, progress=progress, seed_folders=True)
+    comparison = compare(result)
+    path = folder / "results.json"
+    write_json(path, {"comparison": comparison, **result.to_json()})
+    return result, comparison, path
+
+
+def compare(result: Result) -> list[dict[str, Any]]:
+    """The paper's figures beside ours: mean, standard deviation and difference, in percent."""
+    records = []
+    for figure in result.settings["paper"]["figures"]:
+        rows = result.scores.get(figure["evaluate"], {})
+        if "trained" not in rows:
+            raise ConfigError(f"the experiment compares with evaluator {figure['evaluate']!r}, which it does not run")
+        report, metric = rows["trained"], figure.get("metric", "accuracy")
+        records.append(
+            {
+                "evaluate": figure["evaluate"],
+                "metric": metric,
+                "paper": figure["value"],
+                "paper_std": figure.get("std"),
+                "source": figure.get("source"),
+                "ours": round(100 * report.mean(metric), 3),
+                "ours_std": round(100 * report.std(metric), 3) if len(report.values[metric]) > 1 else None,
+                "difference": round(100 * report.mean(metric) - figure["value"], 3),
+                "seeds": list(report.seeds),
+                "protocol": report.protocol,
+                "floors": {
+                    name: round(100 * floor.mean(metric), 3) for name, floor in rows.items() if name != "trained"
+                },
+            }
+        )
+    return records
+
+
+def _experiments(method: str) -> list[Path]:
+    shipped = experiment_file(method, None)
+    return [] if shipped is None else [path for path in sorted(shipped.parent.glob("*.yaml")) if path.stem != "default"]
+
+
+def _claim(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Starts the folder, or checks that it holds runs of these settings (the seeds may differ)."""
+    config = folder / files.CONFIG
+    record = {"format": FORMAT, **settings}
+    if config.is_file():
+        before = read_yaml(config)
+        if {**before, "seeds": None, "paper": None} != {**record, "seeds": None, "paper": None}:
+            raise CheckpointError(f"{folder} holds runs of other settings; choose another --out or move it away")
+    else:
+        files.new_folder(folder)
+    write_yaml(config, record)

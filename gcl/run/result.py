@@ -1,0 +1,155 @@
+"""What a run gives."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gcl.core.context import Outputs, Prepared
+from gcl.core.errors import ConfigError
+from gcl.core.files import write_json
+from gcl.core.graph_spec import GraphSpec
+from gcl.core.report import Report
+from gcl.core.resolve import describe
+from gcl.methods.method import Method
+from gcl.run import run_directory as files
+from gcl.run.run_directory import RunDirectory
+
+
+@dataclass(frozen=True, eq=False)
+class SeedRun:
+    """One training seed.
+
+    Args:
+        seed: the seed.
+        outputs: embeddings of the training graph.
+        scores: ``"trained"`` and ``"untrained"`` to reports by evaluator.
+        diagnostics: label-free numbers about the embeddings.
+        fit: epochs, steps and how training ended.
+        cost: wall seconds by phase and peak memory of the process in bytes.
+        method: the trained method; ``None`` when it was read back from a folder.
+        prepared: what was computed once before training.
+        spec: sizes and types of the training graph.
+    """
+
+    seed: int
+    outputs: Outputs
+    scores: Mapping[str, Mapping[str, Report]]
+    diagnostics: Mapping[str, float]
+    fit: Mapping[str, Any]
+    cost: Mapping[str, Any]
+    method: Method | None = None
+    prepared: Prepared | None = field(default=None, repr=False)
+    spec: GraphSpec | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but tensors."""
+        scores = {
+            row: {name: report.to_json() for name, report in reports.items()} for row, reports in self.scores.items()
+        }
+        return {
+            "seed": self.seed,
+            "scores": scores,
+            "diagnostics": dict(self.diagnostics),
+            "fit": dict(self.fit),
+            "timing": dict(self.cost),
+        }
+
+    def write(self, place: RunDirectory, ids: list[str] | None) -> None:
+        """Writes weights, embeddings and, last, the result that marks the run as finished."""
+        if self.method is None or self.prepared is None:
+            raise ConfigError("this run was read from a folder and holds no weights; copy the folder instead")
+        files.save_tensors(place / files.MODEL, self.method.state_dict())
+        metadata = None if ids is None else {"ids": json.dumps(ids)}
+        files.save_tensors(place / files.EMBEDDINGS, self.outputs.embeddings, metadata)
+        write_json(place / files.RESULT, self.to_json())
+
+    @classmethod
+    def read(cls, place: RunDirectory, settings: Mapping[str, Any]) -> SeedRun:
+        """A finished run from its folder."""
+        record = place.read_result()
+        scores = {
+            row: {name: Report.from_json(report) for name, report in reports.items()}
+            for row, reports in record["scores"].items()
+        }
+        outputs = Outputs(files.read_tensors(place / files.EMBEDDINGS))
+        return cls(record["seed"], outputs, scores, record["diagnostics"], record["fit"], record["timing"])
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """Embeddings, scores and configuration of a run over one or more seeds.
+
+    Args:
+        settings: the whole configuration.
+        dataset: the dataset's name.
+        ids: id of each row, where the data has its own.
+        runs: one entry a seed.
+        floors: scores without training, by evaluator and row.
+        environment: versions and machine.
+    """
+
+    settings: Mapping[str, Any]
+    dataset: str
+    ids: list[str] | None
+    runs: tuple[SeedRun, ...]
+    floors: Mapping[str, Mapping[str, Report]]
+    environment: Mapping[str, Any]
+
+    @property
+    def outputs(self) -> Outputs:
+        """Embeddings of the first seed."""
+        return self.runs[0].outputs
+
+    @property
+    def scores(self) -> dict[str, dict[str, Report]]:
+        """By evaluator: the floors, the untrained encoder and the trained one, each over the seeds."""
+        table: dict[str, dict[str, Report]] = {}
+        seeds = [run.seed for run in self.runs]
+        for name in self.settings["evaluate"]:
+            table[name] = dict(self.floors.get(name, {}))
+            for row in ("untrained", "trained"):
+                reports = [run.scores[row][name] for run in self.runs if name in run.scores.get(row, {})]
+                if len(reports) > 1:
+                    table[name][row] = Report.over_seeds(reports, seeds)
+                elif reports:
+                    table[name][row] = reports[0]
+        return table
+
+    def to_json(self) -> dict[str, Any]:
+        """Scores, configuration, cost and environment."""
+        scores = {name: {row: report.to_json() for row, report in rows.items()} for name, rows in self.scores.items()}
+        return {
+            "method": describe(self.settings["method"])["name"],
+            "dataset": self.dataset,
+            "scores": scores,
+            "paper": self.settings.get("paper"),
+            "runs": [run.to_json() for run in self.runs],
+            "settings": describe(dict(self.settings)),
+            "environment": dict(self.environment),
+        }
+
+    def save(self, folder: str | Path) -> Path:
+        """Writes the run folder of a run that was kept in memory.
+
+        Raises:
+            OutputError: the folder is there and not empty.
+        """
+        from gcl.run.settings import write_yaml
+
+        root = files.new_folder(Path(folder))
+        write_yaml(root / files.CONFIG, {"format": 1, **describe(dict(self.settings))})
+        for run in self.runs:
+            place = RunDirectory(root if len(self.runs) == 1 else root / f"seed-{run.seed}")
+            place.path.mkdir(exist_ok=True)
+            if run.spec is None or run.prepared is None:
+                raise ConfigError("this run was read from a folder; copy that folder instead")
+            place.write_spec(run.spec)
+            files.save_tensors(place / files.PREPARED, run.prepared.tensors)
+            run.write(place, self.ids)
+        write_json(root / files.REPORT, self.to_json())
+        write_json(root / files.ENVIRONMENT, dict(self.environment))
+        return root

@@ -1,0 +1,235 @@
+"""What a run leaves on disk, and how it is opened again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from gcl.core.context import Outputs, Prepared
+from gcl.core.errors import CheckpointError, ConfigError, DataError, OutputError
+from gcl.core.files import atomic_write
+from gcl.core.graph import Graph
+from gcl.core.graph_spec import GraphSpec
+from gcl.core.resolve import resolve
+from gcl.core.streams import Streams
+from gcl.methods.method import Method
+from gcl.run.settings import read_yaml
+
+CONFIG, SPEC, PREPARED = "config.yaml", "graph_spec.json", "prepared.safetensors"
+MODEL, EMBEDDINGS, METRICS = "model.safetensors", "embeddings.safetensors", "metrics.jsonl"
+RESULT, REPORT, ENVIRONMENT, CHECKPOINT = "result.json", "report.json", "environment.json", "checkpoint"
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """The files of one trained run (one seed)."""
+
+    path: Path
+
+    def __truediv__(self, name: str) -> Path:
+        return self.path / name
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether training and evaluation ended."""
+        return (self / RESULT).is_file()
+
+    @property
+    def is_started(self) -> bool:
+        """Whether it was prepared, so that it can be resumed."""
+        return (self / PREPARED).is_file() and (self / SPEC).is_file()
+
+    def write_spec(self, spec: GraphSpec) -> None:
+        """Saves what modules are built from."""
+        with atomic_write(self / SPEC) as temporary:
+            temporary.write_text(json.dumps(spec.to_json(), indent=2) + "\n", encoding="utf-8")
+
+    def read_spec(self) -> GraphSpec:
+        """What modules are built from."""
+        return GraphSpec.from_json(read_json(self / SPEC))
+
+    def read_result(self) -> dict[str, Any]:
+        """Scores, times and sizes of the run."""
+        return read_json(self / RESULT)
+
+
+class Run:
+    """A finished run, opened from its folder alone.
+
+    Args:
+        path: a run folder; one with several seeds opens its first seed, or the one named ``path/seed-K``.
+
+    Attributes:
+        embeddings: the saved embeddings by name.
+        ids: id of each row.
+    """
+
+    def __init__(self, path: str | Path):
+        self.root = Path(path)
+        if not self.root.is_dir():
+            raise ConfigError(f"{self.root} is not a run folder; give the folder that `gcl train` wrote (--out)")
+        self.directory = RunDirectory(self.root)
+        seeds = sorted(self.root.glob("seed-*"), key=lambda folder: int(folder.name.partition("-")[2]))
+        if not self.directory.is_started and seeds:
+            self.directory = RunDirectory(seeds[0])
+        config = next((p for p in (self.root / CONFIG, self.root.parent / CONFIG) if p.is_file()), None)
+        if config is None or not self.directory.is_started:
+            raise ConfigError(
+                f"{self.root} holds no run (no {CONFIG} or {PREPARED}); give a folder that `gcl train` wrote"
+            )
+        self.settings = read_yaml(config)
+        if not (self.directory / MODEL).is_file():
+            raise CheckpointError(
+                f"{self.root} was not trained to the end; resume it with `gcl train --resume {self.root}`"
+            )
+        self.spec = self.directory.read_spec()
+
+    def method(self) -> Method:
+        """The trained method, built from saved tensors; needs no data."""
+        method = build_method(self.settings["method"], self.spec, read_prepared(self.directory / PREPARED), Streams(0))
+        load_weights(method, self.directory / MODEL)
+        return method.eval()
+
+    @property
+    def embeddings(self) -> dict[str, Tensor]:
+        tensors = read_tensors(self.directory / EMBEDDINGS)
+        return {name: value for name, value in tensors.items() if name != "ids"}
+
+    @property
+    def ids(self) -> list[str]:
+        """Ids of the rows, as text."""
+        metadata = read_metadata(self.directory / EMBEDDINGS)
+        if "ids" in metadata:
+            return list(json.loads(metadata["ids"]))
+        return [str(index) for index in range(next(iter(self.embeddings.values())).shape[0])]
+
+    def embed(self, graph: Graph) -> Outputs:
+        """Embeddings of another graph (or the same) by the trained weights.
+
+        Raises:
+            DataError: the graph's features have another width.
+        """
+        for kind, width in self.spec.in_channels.items():
+            found = graph.spec.in_channels.get(kind)
+            if found != width:
+                raise DataError(
+                    f"this run was trained on {width} feature columns of {kind!r} nodes, the graph has {found or 'none'}; "
+                    f"give a graph with the same features in the same order"
+                )
+        return self.method().outputs(graph.for_training())
+
+
+def open_run(path: str | Path) -> Run:
+    """Opens a finished run from its folder; the data need not be there any more."""
+    return Run(path)
+
+
+def new_folder(path: Path) -> Path:
+    """Makes a folder for a run.
+
+    Raises:
+        OutputError: it is there already and not empty.
+    """
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        holds = "holds a run" if (path / CONFIG).is_file() else "is not an empty folder"
+        raise OutputError(f"{path} {holds}; choose another --out, or go on with it by `gcl train --resume {path}`")
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def build_method(spec: Any, graph_spec: GraphSpec, prepared: Prepared, streams: Streams) -> Method:
+    """A method with its modules; initial weights come from the ``init`` stream."""
+    method: Method = resolve("method", spec)
+    with streams.scope("init"):
+        return method.build(graph_spec, prepared)
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Writes a safetensors file atomically."""
+    # safetensors refuses two names for one storage
+    whole = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+    with atomic_write(path) as temporary:
+        save_file(whole, temporary, dict(metadata) if metadata else None)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a safetensors file.
+
+    Raises:
+        CheckpointError: it is missing or damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as stream:
+            return {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 -- not a mapping
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} is missing or damaged ({error}); train again into another folder") from error
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The text metadata of a safetensors file."""
+    try:
+        with safe_open(path, framework="pt") as stream:
+            return dict(stream.metadata() or {})
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} is missing or damaged ({error}); train again into another folder") from error
+
+
+def read_prepared(path: Path) -> Prepared:
+    """What was computed once before training."""
+    return Prepared(read_tensors(path))
+
+
+def load_weights(method: Method, path: Path) -> None:
+    """Loads saved weights into a built method.
+
+    Raises:
+        CheckpointError: the file is damaged or belongs to another configuration.
+    """
+    try:
+        method.load_state_dict(read_tensors(path))
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"{path} does not fit the configuration beside it: {' '.join(str(error).split())}"
+        ) from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file of a run.
+
+    Raises:
+        CheckpointError: it is missing or damaged.
+    """
+    try:
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} is missing or damaged ({error}); train again into another folder") from error
+    return record
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def to_cpu(outputs: Outputs) -> Outputs:
+    """The outputs on the CPU."""
+    return Outputs(
+        {name: value.cpu() for name, value in outputs.embeddings.items()},
+        None if outputs.assignment is None else outputs.assignment.cpu(),
+        {name: value.cpu() for name, value in outputs.extras.items()},
+    )
+
+
+def device_of(method: torch.nn.Module) -> torch.device:
+    """The device of the first parameter or buffer."""
+    tensors = [*method.parameters(), *method.buffers()]
+    return tensors[0].device if tensors else torch.device("cpu")

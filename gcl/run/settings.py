@@ -1,0 +1,165 @@
+"""From what a user says to the whole configuration of a run."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from gcl.core.errors import ConfigError, unknown
+from gcl.core.files import atomic_write
+from gcl.core.resolve import NAME, describe, find_class, names, normalise
+from gcl.data.resources import resource_folder
+
+# Keys of a configuration beside the arguments of the method.
+RESERVED = ("method", "dataset", "seeds", "trainer", "evaluate", "floors", "paper", "note")
+
+EVALUATE = {"classification": {"name": "classification"}, "clustering": {"name": "clustering"}}
+
+
+def experiment_file(method: str, dataset: str | None) -> Path | None:
+    """The shipped settings of a method: for a dataset (``collection/stem``), else its defaults, else ``None``.
+
+    They are ``experiments/METHOD/STEM.yaml`` or, where collections share a stem, ``COLLECTION-STEM.yaml``.
+    """
+    folder = resource_folder("experiments") / method
+    collection, _, stem = (dataset or "").rpartition("/")
+    candidates = [f"{collection}-{stem}.yaml", f"{stem}.yaml", "default.yaml"]
+    return next((path for name in candidates if (path := folder / name).is_file()), None)
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """A YAML file as plain dictionaries.
+
+    Raises:
+        ConfigError: the file is missing, is not YAML, or is no mapping.
+    """
+    source = Path(path)
+    if not source.is_file():
+        raise ConfigError(f"configuration file {source} does not exist")
+    try:
+        record = OmegaConf.to_container(OmegaConf.load(source), resolve=True)
+    except Exception as error:  # OmegaConf passes many parser errors through
+        raise ConfigError(f"{source} is not readable as YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(record, dict):
+        raise ConfigError(f"{source} must hold a mapping of keys to values")
+    return {str(key): value for key, value in record.items()}
+
+
+def write_yaml(path: str | Path, record: Mapping[str, Any]) -> None:
+    """Writes a configuration as YAML, atomically."""
+    with atomic_write(path) as temporary:
+        OmegaConf.save(OmegaConf.create(dict(record)), temporary)
+
+
+def parse_overrides(assignments: Iterable[str]) -> dict[str, Any]:
+    """``["loss.temperature=0.4", "encoder=mlp"]`` as a nested dictionary.
+
+    Raises:
+        ConfigError: an assignment without ``=``, with an empty key, or with an unreadable value.
+    """
+    record: dict[str, Any] = {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        path = key.split(".")
+        if not equals or not all(path):
+            raise ConfigError(f"{assignment!r} is not a setting; write key=value, for example loss.temperature=0.4")
+        try:
+            value = OmegaConf.to_object(OmegaConf.from_dotlist([f"value={text}"]))["value"]  # type: ignore[call-overload, index]
+        except Exception as error:
+            raise ConfigError(f"the value of {assignment!r} is not readable: {' '.join(str(error).split())}") from error
+        node = record
+        for step in path[:-1]:
+            below = node.get(step)
+            if isinstance(below, str):  # encoder=mlp encoder.num_layers=3
+                below = {NAME: below}
+            node[step] = below if isinstance(below, dict) else {}
+            node = node[step]
+        if isinstance(node.get(path[-1]), dict) and isinstance(value, str):
+            value = {**node[path[-1]], NAME: value}
+        node[path[-1]] = value
+    return record
+
+
+def settle(
+    method: Any, dataset: str | None, *, overrides: Mapping[str, Any], preset: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The whole configuration of a run: defaults of the classes, under a preset, under what the user said.
+
+    Args:
+        method: a method's name, dotted name, class or object.
+        dataset: the canonical dataset name, to find shipped settings; ``None`` where there is none.
+        overrides: arguments of the method, beside ``trainer``, ``evaluate``, ``seeds`` and ``floors``.
+        preset: settings that take the place of the shipped ones.
+
+    Returns:
+        ``{"method": {"name", ...every argument}, "dataset", "seeds", "trainer", "evaluate", "floors", "paper"}``.
+
+    Raises:
+        ConfigError: an unknown key (the nearest is given) or a value of the wrong type.
+    """
+    is_object = not isinstance(method, str | type)
+    cls = type(method) if is_object else find_class("method", method) if isinstance(method, str) else method
+    name = describe(cls)[NAME]
+    if preset is None:
+        shipped = experiment_file(name, dataset) if name in names("method") else None
+        preset = {} if shipped is None else read_yaml(shipped)
+    allowed = {*inspect.signature(cls).parameters, *RESERVED}
+    for key in (*overrides, *preset):
+        if key not in allowed:
+            raise ConfigError(unknown("key", key, allowed))
+    given = {key: value for key, value in overrides.items() if key not in RESERVED}
+    if is_object and given:
+        raise ConfigError(f"the method is an object; its arguments {sorted(given)} cannot be changed")
+    base = {key: value for key, value in preset.items() if key not in RESERVED}
+    return {
+        "method": method if is_object else normalise("method", {NAME: name, **given}, {NAME: name, **base}),
+        "dataset": dataset,
+        "seeds": _seeds(overrides.get("seeds", preset.get("seeds", 1))),
+        "trainer": normalise("trainer", overrides.get("trainer"), preset.get("trainer")),
+        "evaluate": _evaluators(overrides.get("evaluate"), preset.get("evaluate")),
+        "floors": _flag("floors", overrides.get("floors", preset.get("floors", True))),
+        "paper": preset.get("paper"),
+    }
+
+
+def _evaluators(given: Any, preset: Any) -> dict[str, Any]:
+    """Named evaluators. A key that is an evaluator's name needs no ``name``; ``null`` takes an entry out."""
+    given = {} if given is None else given
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"evaluate must be a mapping of names to evaluators, got {given!r}")
+
+    def named(key: str, spec: Any) -> Any:
+        return {NAME: key, **spec} if isinstance(spec, Mapping) and key in names("evaluator") else spec
+
+    base = dict(EVALUATE if preset is None else preset)
+    settled: dict[str, Any] = {}
+    for key in (*base, *(key for key in given if key not in base)):
+        if given.get(key, {}) is None or base.get(key, {}) is None:
+            continue
+        below = named(key, base[key]) if key in base else None
+        spec = given.get(key) if key in base else named(key, given[key])
+        try:
+            settled[key] = normalise("evaluator", spec or None, below)
+        except ConfigError as error:
+            raise ConfigError(f"evaluate.{key}: {error}") from None
+    return settled
+
+
+def _seeds(value: Any) -> list[int]:
+    """``5`` means seeds 0 to 4; a list is taken as it is."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+        return list(range(value))
+    if isinstance(value, list | tuple) and value and len(set(value)) == len(value):
+        if all(isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < 2**63 for seed in value):
+            return list(value)
+    raise ConfigError(f"seeds must be a number of runs from 1 or a list of different whole numbers, got {value!r}")
+
+
+def _flag(key: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ConfigError(f"{key} must be true or false, got {value!r}")
+    return value

@@ -1,0 +1,263 @@
+"""The trainer: settings of the loop, and the call that runs it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import numbers
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+
+from gcl.core.context import Clock, Stage
+from gcl.core.errors import CheckpointError, ConfigError, OutputError
+from gcl.core.graph import Graph
+from gcl.core.streams import Streams
+from gcl.methods.method import Method
+from gcl.train.checkpoint import CheckpointStore, TrainerState
+from gcl.train.device import DEVICE, default_dtype, find_device, make_fabric, place_graph
+from gcl.train.interruption import Interruption
+from gcl.train.loop import FitResult, Loop
+from gcl.train.memory import reset_peak_memory
+from gcl.train.metrics import MetricsLog
+from gcl.train.progress import TrainingProgress
+from gcl.train.random_state import get_random_state, set_random_state
+
+Optimizer = Literal["adam", "adamw", "sgd"]
+Scheduler = Literal["none", "cosine"]
+Select = Literal["last", "loss", "validation"]
+Precision = Literal["32-true", "64-true", "bf16-mixed"]
+
+
+class Trainer:
+    r"""Trains a method on one device, with checkpoints from which a run resumes bit for bit.
+
+    The learning rate of epoch :math:`e` of :math:`E`, with :math:`W` epochs of warm-up, is
+
+    .. math:: \eta_e = \eta \cdot \begin{cases} e / W & e \le W \\
+        \tfrac12\big(1 + \cos(\pi\,\tfrac{e - W - 1}{E - W})\big) & \text{cosine} \\ 1 & \text{none} \end{cases}
+
+    Args:
+        epochs: passes over the batches, 0 or more; a stage may have its own.
+        learning_rate: above 0; a stage may have its own.
+        weight_decay: 0 or more; a stage may have its own.
+        optimizer: ``adam``, ``adamw`` or ``sgd`` (without momentum).
+        scheduler: ``none`` or ``cosine``.
+        warmup_epochs: epochs at the beginning of each stage in which the learning rate grows linearly.
+        patience: epochs without a lower training loss after which a stage ends; ``None`` = never.
+        min_delta: by how much the loss must fall to count as lower.
+        select: which weights a stage ends with: the ``last``, those after the epoch of lowest mean ``loss``, or those
+            of highest ``validation`` score.
+        validate_every: epochs between validations; the last epoch of a stage is validated too. ``None`` = 10 where
+            ``select`` is ``validation``, never otherwise.
+        checkpoint_every: epochs between checkpoints; 0 = only at the end (and when interrupted).
+        gradient_clip: largest 2-norm of the gradient; ``None`` = not clipped.
+        device: ``auto`` (the first GPU if there is one), ``cpu``, ``cuda`` or ``cuda:1``.
+        precision: ``32-true``, ``64-true`` (module, graph and noise in double), or ``bf16-mixed`` (autocast).
+
+    Raises:
+        ConfigError: a value out of its range.
+    """
+
+    def __init__(
+        self,
+        *,
+        epochs: int = 200,
+        learning_rate: float = 1e-3,
+        weight_decay: float = 0.0,
+        optimizer: Optimizer = "adam",
+        scheduler: Scheduler = "none",
+        warmup_epochs: int = 0,
+        patience: int | None = None,
+        min_delta: float = 0.0,
+        select: Select = "last",
+        validate_every: int | None = None,
+        checkpoint_every: int = 50,
+        gradient_clip: float | None = None,
+        device: str = "auto",
+        precision: Precision = "32-true",
+    ):
+        _whole("epochs", epochs, 0)
+        _real("learning_rate", learning_rate, above=True)
+        _real("weight_decay", weight_decay)
+        _choice("optimizer", optimizer, get_args(Optimizer))
+        _choice("scheduler", scheduler, get_args(Scheduler))
+        _whole("warmup_epochs", warmup_epochs, 0)
+        _whole("patience", patience, 1, optional=True)
+        _real("min_delta", min_delta)
+        _choice("select", select, get_args(Select))
+        _whole("validate_every", validate_every, 1, optional=True)
+        _whole("checkpoint_every", checkpoint_every, 0)
+        _real("gradient_clip", gradient_clip, above=True, optional=True)
+        if not isinstance(device, str) or not DEVICE.fullmatch(device):
+            raise ConfigError(f"trainer.device must be 'auto', 'cpu', 'cuda' or 'cuda:<number>', got {device!r}")
+        _choice("precision", precision, get_args(Precision))
+        self.epochs = epochs
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self.warmup_epochs = warmup_epochs
+        self.patience = patience
+        self.min_delta = min_delta
+        self.select = select
+        self.validate_every = validate_every
+        self.checkpoint_every = checkpoint_every
+        self.gradient_clip = gradient_clip
+        self.device = device
+        self.precision = precision
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of parameters and features."""
+        return torch.float64 if self.precision == "64-true" else torch.float32
+
+    def place(self, graph: Graph) -> Graph:
+        """The graph as training sees it: on the trainer's device, and in its precision.
+
+        :meth:`fit` does this itself; call it before, for a ``validate`` that works on the same graph.
+        """
+        return place_graph(graph, find_device(self.device), self.dtype)
+
+    def fit(
+        self,
+        method: Method,
+        graph: Graph,
+        *,
+        streams: Streams,
+        run_dir: Path | None = None,
+        resume: bool = False,
+        fingerprints: Mapping[str, str] = {},  # noqa: B006 - never changed
+        validate: Callable[[], float] | None = None,
+        progress: bool | None = None,
+        on_epoch: Callable[[Clock, Mapping[str, Any]], None] | None = None,
+    ) -> FitResult:
+        """Trains a method that was prepared and built; it ends in evaluation mode on the trainer's device.
+
+        Args:
+            method: changed in place.
+            graph: what it learns from.
+            streams: the source of all randomness.
+            run_dir: gets ``metrics.jsonl`` and ``checkpoint/``; ``None`` = nothing is written.
+            resume: go on from the last checkpoint in ``run_dir`` (from the beginning if none was written).
+            fingerprints: of ``data``, ``prepared`` and ``config``; a run resumes on equal ones only.
+            validate: the score of the method as it is, higher is better. Called in evaluation mode without gradient.
+            progress: ``False`` = silent.
+            on_epoch: called after each epoch with the clock and the record that went to ``metrics.jsonl``.
+
+        Raises:
+            ConfigError: settings that do not fit the method, or a device that is not there.
+            CheckpointError: a checkpoint that is damaged or belongs to another run.
+            OutputError: ``run_dir`` holds a run and ``resume`` is ``False``, or cannot be written.
+            NonFiniteError: a loss or gradient became NaN or infinite; ``checkpoint/crash`` holds the state before.
+            KeyboardInterrupt: SIGINT or SIGTERM came; the last checkpoint holds everything up to the last step.
+        """
+        if unknown := sorted(set(fingerprints) - set(STATE_KEYS)):
+            raise ConfigError(f"fingerprints are of {', '.join(STATE_KEYS)}, got {unknown[0]!r}")
+        if self.select == "validation" and validate is None:
+            raise ConfigError("trainer.select is 'validation', but nothing to validate on was given; use select=loss")
+        if resume and run_dir is None:
+            raise ConfigError("resuming needs the run's folder; give run_dir")
+        device = find_device(self.device)
+        stages = self._plan(method)
+        store = log_file = checkpoint = None
+        if run_dir is not None:
+            store, log_file = CheckpointStore(Path(run_dir) / "checkpoint"), Path(run_dir) / "metrics.jsonl"
+            if resume and store.exists():
+                checkpoint = store.load()
+            elif not resume and (store.exists() or (log_file.exists() and log_file.stat().st_size)):
+                raise OutputError(f"{run_dir} holds a run; resume it or choose another folder")
+        state = TrainerState(Clock(), streams.seed, **{STATE_KEYS[name]: value for name, value in fingerprints.items()})
+        if checkpoint is not None:
+            _check_same_run(checkpoint.state, state, stages)
+            state = checkpoint.state
+            if checkpoint.random is not None:
+                set_random_state(checkpoint.random)
+        reset_peak_memory(device)
+        with ExitStack() as stack:
+            stack.enter_context(default_dtype(self.dtype))
+            method.to(device)
+            if self.dtype == torch.float64:
+                method.double()
+            log = None
+            if store is not None and log_file is not None:
+                store.clean()
+                log = stack.enter_context(MetricsLog(log_file, state.metrics_bytes))
+            total = sum(stage.epochs or 0 for stage in stages)
+            loop = Loop(
+                trainer=self,
+                method=method,
+                graph=place_graph(graph, device, self.dtype),
+                streams=streams,
+                fabric=make_fabric(device, self.precision),
+                stages=stages,
+                state=state,
+                checkpoint=checkpoint,
+                random=get_random_state(),
+                store=store,
+                log=log,
+                interruption=stack.enter_context(Interruption()),
+                progress=stack.enter_context(TrainingProgress(total, state.epochs, show=progress)),
+                validate=validate,
+                on_epoch=on_epoch,
+            )
+            return loop.run()
+
+    def _plan(self, method: Method) -> list[Stage]:
+        """The method's stages with the trainer's settings where they leave them open."""
+        stages = []
+        for stage in method.stages():
+            epochs = self.epochs if stage.epochs is None else stage.epochs
+            learning_rate = self.learning_rate if stage.learning_rate is None else stage.learning_rate
+            weight_decay = self.weight_decay if stage.weight_decay is None else stage.weight_decay
+            _whole(f"epochs of stage {stage.name!r}", epochs, 0)
+            _real(f"learning_rate of stage {stage.name!r}", learning_rate, above=True)
+            _real(f"weight_decay of stage {stage.name!r}", weight_decay)
+            stages.append(
+                dataclasses.replace(stage, epochs=epochs, learning_rate=learning_rate, weight_decay=weight_decay)
+            )
+        return stages
+
+
+STATE_KEYS = {"data": "data_fingerprint", "prepared": "prepared_sha256", "config": "config_sha256"}
+
+
+def _check_same_run(saved: TrainerState, current: TrainerState, stages: list[Stage]) -> None:
+    """Refuses to go on with a run that was started on something else."""
+    for what, name in (*STATE_KEYS.items(), ("seed", "seed")):
+        if getattr(saved, name) != getattr(current, name):
+            raise CheckpointError(
+                f"the checkpoint was made with another {what} ({name} {getattr(saved, name)!r}, now "
+                f"{getattr(current, name)!r}); resume with what the run was started with, or train in a new folder"
+            )
+    names = [stage.name for stage in stages]
+    if not saved.finished and (saved.stage >= len(names) or names[saved.stage] != saved.clock.stage):
+        raise CheckpointError(
+            f"the checkpoint is in stage {saved.clock.stage!r} (number {saved.stage + 1}), but the method's stages are "
+            f"{names}; resume with the method that the run was started with"
+        )
+
+
+def _whole(name: str, value: Any, least: int, *, optional: bool = False) -> None:
+    if optional and value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
+        raise ConfigError(f"trainer.{name} must be a whole number of at least {least}, got {value!r}")
+
+
+def _real(name: str, value: Any, *, above: bool = False, optional: bool = False) -> None:
+    if optional and value is None:
+        return
+    real = isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+    if not real or value < 0 or (above and value == 0):
+        raise ConfigError(
+            f"trainer.{name} must be a finite number {'above' if above else 'of at least'} 0, got {value!r}"
+        )
+
+
+def _choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ConfigError(f"trainer.{name} must be one of {', '.join(choices)}, got {value!r}")
