@@ -9,13 +9,16 @@ from typing import Annotated, Any
 import typer
 
 DataRoot = Annotated[
-    Path | None, typer.Option("--data-root", help="Folder of the benchmark archives (default: GCL_DATA, then the cache).")
+    Path | None,
+    typer.Option("--data-root", help="Folder of the benchmark archives (default: GCL_DATA, then the cache)."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON only, to standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[KEY=VALUE]...", help="Settings, such as loss.temperature=0.4 or encoder=mlp.", show_default=False),
+    typer.Argument(
+        metavar="[KEY=VALUE]...", help="Settings, such as loss.temperature=0.4 or encoder=mlp.", show_default=False
+    ),
 ]
 
 

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 
 def train(
-    method: Annotated[str | None, typer.Argument(help="A method's name; see `gcl methods`.", show_default=False)] = None,
+    method: Annotated[
+        str | None, typer.Argument(help="A method's name; see `gcl methods`.", show_default=False)
+    ] = None,
     dataset: Annotated[
         str | None, typer.Argument(help="A name (`gcl data list`), an .npz file or a folder.", show_default=False)
     ] = None,
@@ -57,7 +59,13 @@ def train(
             raise ConfigError(f"{key} is not a setting of key=value form here; see `gcl train --help`")
     target = out or default_folder(method, dataset, seed)
     result = pipeline(
-        method, dataset, config=config, out=target, data_root=data_root, progress=progress_mode(quiet or json), **settings
+        method,
+        dataset,
+        config=config,
+        out=target,
+        data_root=data_root,
+        progress=progress_mode(quiet or json),
+        **settings,
     )
     show(result, target, json)
 

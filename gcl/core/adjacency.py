@@ -168,6 +168,7 @@ class Adjacency:
 
     @property
     def device(self) -> torch.device:
+        """Where the tensors are."""
         return self.col.device
 
     @cached_property

@@ -45,7 +45,7 @@ class LossContext:
 
 @dataclass(frozen=True)
 class Clock:
-    """Where training stands: stage name, epoch (from 1), batch (from 0), optimiser steps done, process rank and count."""
+    """Where training stands: stage, epoch (from 1), batch (from 0), optimiser steps done, process rank and count."""
 
     stage: str = "train"
     epoch: int = 0
@@ -156,7 +156,7 @@ class Stage:
         epochs: passes over the batches.
         learning_rate, weight_decay: of the optimiser.
         parameters: a callable that gives the parameters to train; ``None`` = all of the method's.
-        init: called once when the stage begins (not when it is resumed); must leave its result in buffers or parameters.
+        init: called once when the stage begins (not when it is resumed); leaves its result in buffers or parameters.
     """
 
     name: str = "train"

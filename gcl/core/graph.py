@@ -107,6 +107,7 @@ class Graph:
 
     @property
     def device(self) -> torch.device:
+        """Where the tensors are."""
         for value in (*self.relations.values(), *self.features.values()):
             return value.device
         return torch.device("cpu")

@@ -123,7 +123,7 @@ def describe(obj: Any) -> Any:
     return record
 
 
-# -- normal forms --------------------------------------------------------------------------------------------------------
+# -- normal forms ----------------------------------------------------------------------------------------------------
 
 
 def _normalise(slot: str, spec: Any, preset: Any, where: str) -> Any:
@@ -146,7 +146,7 @@ def _normalise(slot: str, spec: Any, preset: Any, where: str) -> Any:
     for key in (*given, *base):
         if key != NAME and key not in parameters:
             raise ConfigError(f"{where}: {unknown('key', key, parameters)}")
-    hints = get_type_hints(cls.__init__, include_extras=True)
+    hints = get_type_hints(cls.__init__, include_extras=True)  # type: ignore[misc]
     record: dict[str, Any] = {NAME: _name_of(cls)}
     for key, parameter in parameters.items():
         layers = [layer[key] for layer in (base, given) if key in layer]
@@ -247,7 +247,7 @@ def _signature(cls: type) -> dict[str, inspect.Parameter]:
     return {parameter.name: parameter for parameter in parameters if parameter.kind not in kinds}
 
 
-# -- values against annotations ------------------------------------------------------------------------------------------
+# -- values against annotations --------------------------------------------------------------------------------------
 
 
 def _slot_of(hint: Any) -> Slot | None:

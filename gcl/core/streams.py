@@ -59,4 +59,5 @@ class Streams:
 
 def draw_seed(generator: torch.Generator | None, bits: int = 31) -> int:
     """One integer below ``2**bits`` from a generator, to seed a library outside torch."""
-    return int(torch.randint(0, 2**bits, (1,), generator=generator))
+    device = "cpu" if generator is None else generator.device
+    return int(torch.randint(0, 2**bits, (1,), generator=generator, device=device))

@@ -23,7 +23,7 @@ class View:
         graph: the graph that the view is of.
         adjacency: relations after masks; by default the graph's own.
         operators: explicit operators by name (low rank, diffusion, meta-path).
-        feature_mask: by node type, boolean ``[F]``, ``False`` = the column is zero for every node. Encoders fold it into
+        feature_mask: by node type, boolean ``[F]``, ``False`` = the column is zero everywhere. Encoders fold it into
             their first weight instead of copying the features.
         feature_values: by node type, changed feature values: ``[N, F]`` for dense features, ``[nnz]`` for sparse ones.
         node_mask: boolean ``[N]`` over the target type, ``False`` = the node lost its edges and features, not its row.
@@ -53,6 +53,7 @@ class View:
 
     @property
     def device(self) -> torch.device:
+        """Where the tensors are."""
         return self.graph.device
 
     def relation(self, name: str | None = None) -> Adjacency:

@@ -96,7 +96,9 @@ def parse_card(path: Path) -> Card:
     try:
         record = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except yaml.YAMLError as error:
-        raise DataError(f"the card {path} is not valid YAML ({str(error).splitlines()[0]}); mend or remove it") from None
+        raise DataError(
+            f"the card {path} is not valid YAML ({str(error).splitlines()[0]}); mend or remove it"
+        ) from None
     known = {field.name for field in fields(Card)}
     required = known - {"sha256", "transform", "notes"}
     if not isinstance(record, dict) or not required <= set(record) or not set(record) <= known:

@@ -27,8 +27,8 @@ MASKS = ("train_mask", "val_mask", "test_mask")
 def from_pyg(data: Any, *, target: str | None = None, sparse: bool | None = None) -> Graph:
     """The graph of a PyG ``Data`` or ``HeteroData``, arcs as stored (both directions of an undirected edge).
 
-    Reads ``edge_index``, ``edge_weight``, ``x``, ``y`` and the train, val and test masks (``[N]`` or ``[N, S]``). An arc
-    that is listed twice counts once.
+    Reads ``edge_index``, ``edge_weight``, ``x``, ``y`` and the train, val and test masks (``[N]`` or ``[N, S]``), no
+    other attribute. An arc that is listed twice counts once.
 
     Args:
         data: anything with these attributes.
@@ -38,7 +38,7 @@ def from_pyg(data: Any, *, target: str | None = None, sparse: bool | None = None
     Raises:
         DataError: no edges, bad values, or masks that overlap.
     """
-    if hasattr(data, "edge_types"):
+    if hasattr(data, "edge_types") and hasattr(data, "node_types"):
         return _from_hetero(data, target, sparse)
     edge_index = getattr(data, "edge_index", None)
     if edge_index is None:
@@ -46,7 +46,7 @@ def from_pyg(data: Any, *, target: str | None = None, sparse: bool | None = None
             raise DataError("the Data object holds adj_t instead of edge_index; leave out the ToSparseTensor transform")
         raise DataError("the Data object has no edge_index; a graph method needs edges")
     x, y = getattr(data, "x", None), getattr(data, "y", None)
-    num_nodes = getattr(data, "num_nodes", None) if x is None else int(x.shape[0])
+    num_nodes = _num_nodes(data)
     return from_arrays(
         edge_index,
         x,
@@ -159,12 +159,20 @@ def from_scipy(matrix: Any, x: Any = None, *, y: Any = None, sparse: bool | None
     )
 
 
+def _num_nodes(data: Any) -> int | None:
+    """Nodes of a PyG ``Data``, without its guess from ``edge_index``, which misses isolated nodes at the end."""
+    for name in ("x", "y", *MASKS):
+        value = getattr(data, name, None)
+        if value is not None and value.dim() > 0:
+            return int(value.shape[0])
+    stated = getattr(data, "num_nodes", None) if not hasattr(data, "keys") or "num_nodes" in data else None
+    return None if stated is None else int(stated)
+
+
 def _splits_of_masks(data: Any, num_nodes: int | None, part: str = "") -> Tensor | None:
     """uint8 ``[N, S]`` from PyG's three masks; ``None`` where there is none."""
     masks = {code: getattr(data, name, None) for code, name in enumerate(MASKS)}
-    present = {
-        code: mask.unsqueeze(1) if mask.dim() == 1 else mask for code, mask in masks.items() if mask is not None
-    }
+    present = {code: mask.unsqueeze(1) if mask.dim() == 1 else mask for code, mask in masks.items() if mask is not None}
     if not present:
         return None
     count = max(mask.shape[1] for mask in present.values())
@@ -231,5 +239,3 @@ def _from_hetero(data: Any, target: str | None, sparse: bool | None) -> Graph:
         node_attrs={target: attrs},
         target=target,
     )
-
-

@@ -12,6 +12,9 @@ from gcl.core.errors import ConfigError, DataError
 
 Duplicates = Literal["error", "merge", "sum"]
 
+# Where the number of nodes is not known, a largest id above this and far above the number of edges is a foreign key.
+_PLAUSIBLE = 1_000_000
+
 
 def as_edge_index(edge_index: Any, num_nodes: int | None) -> tuple[Tensor, int]:
     """A checked int64 edge list ``[2, E]`` and the number of nodes (one more than the largest id where not given).
@@ -36,6 +39,11 @@ def as_edge_index(edge_index: Any, num_nodes: int | None) -> tuple[Tensor, int]:
     if low < 0:
         at = int((array < 0).any(axis=0).argmax())
         raise DataError(f"edge_index has the negative node id {low} (edge {at} is the first such); ids start at 0")
+    if num_nodes is None and high >= max(_PLAUSIBLE, 100 * array.shape[1]):
+        raise DataError(
+            f"edge_index has node id {high} but only {array.shape[1]} edges; ids are positions from 0, so number the "
+            "nodes anew (an id column in the features or labels of a folder does it) or give num_nodes"
+        )
     num_nodes = high + 1 if num_nodes is None else num_nodes
     if high >= num_nodes:
         at = int((array >= num_nodes).any(axis=0).argmax())

@@ -25,7 +25,7 @@ def graph_fingerprint(graph: Graph) -> str:
     def add_tensor(name: str, value: Tensor) -> None:
         value = value.detach().cpu().contiguous()
         add_text(name, value.dtype, tuple(value.shape))
-        digest.update(memoryview(value.reshape(-1).view(torch.uint8).numpy()))
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
 
     def add_matrix(matrix: Adjacency) -> None:
         add_text(*matrix.shape)

@@ -24,8 +24,14 @@ SUFFIXES = {
     "labels": (*TEXT, ".npy", ".npz"),
     "splits": (*TEXT, ".npy", ".npz"),
 }
-_INDEX = re.compile(r"0|[1-9][0-9]*")
-_SPLIT_WORDS = {**{word: code for code, word in enumerate(PARTS)}, "val": 1, "validation": 1, "": UNUSED, "none": UNUSED}
+_INDEX = re.compile(r"0|-?[1-9][0-9]*")  # not "007"; a negative one is refused later, by value
+_SPLIT_WORDS = {
+    **{word: code for code, word in enumerate(PARTS)},
+    "val": 1,
+    "validation": 1,
+    "": UNUSED,
+    "none": UNUSED,
+}
 
 
 def read_folder(path: str | os.PathLike[str]) -> tuple[Graph, list[str] | None, dict[str, Any]]:
@@ -47,7 +53,7 @@ def read_folder(path: str | os.PathLike[str]) -> tuple[Graph, list[str] | None, 
     features, feature_ids = _features(files["features"])
     labels = _text_or_array(files["labels"], ("y", "labels"))
     splits = _text_or_array(files["splits"], ("splits",))
-    label_ids = labels.column(0) if isinstance(labels, Table) and labels.has_ids else None
+    label_ids = labels.column(0) if isinstance(labels, Table) and _labels_have_ids(labels) else None
     edges = _text_or_array(edge_file, ("edge_index",))
     ids = _node_ids(edges, features, feature_ids, label_ids, folder)
     position = None if ids is None else {name: index for index, name in enumerate(ids)}
@@ -107,6 +113,8 @@ def _node_ids(
 ) -> list[str] | None:
     """The id of each node in order, or ``None`` where ids are positions."""
     ends = [*edges.column(0), *edges.column(1)] if isinstance(edges, Table) and edges.width >= 2 else []
+    if not isinstance(edges, Table) and not _is_sparse(edges) and label_ids is not None:
+        ends = [str(node) for node in np.unique(edges)]
     for name, column in (("features", feature_ids), ("labels", label_ids)):
         if column is not None and len(set(column)) != len(column):
             repeated = next(node for node in column if column.count(node) > 1)
@@ -141,17 +149,24 @@ def _lookup(names: list[str], position: dict[str, int] | None, table: Table) -> 
     try:
         return np.array([int(name) for name in names], dtype=np.int64)
     except (ValueError, OverflowError):
-        strange = next(name for name in names if not _INDEX.fullmatch(name))
+        strange = next((name for name in names if not _INDEX.fullmatch(name)), max(names, key=len))
         raise DataError(f"{table.path} names node {strange!r}; without an id column ids are positions from 0") from None
 
 
 def _edges(edges: Any, path: Path, position: dict[str, int] | None) -> tuple[Any, np.ndarray | None]:
     """``[2, E]`` and weights, or a SciPy matrix."""
     if not isinstance(edges, Table):
-        if position is not None and not _is_sparse(edges) and np.asarray(edges).dtype.kind in "US":
-            raise DataError(f"{path} holds strings; write edges with string ids as edges.csv")
-        transposed = not _is_sparse(edges) and edges.ndim == 2 and edges.shape[0] != 2 and edges.shape[1] == 2
-        return (edges.T if transposed else edges), None
+        if _is_sparse(edges):  # its rows are positions
+            return edges, None
+        if edges.ndim == 2 and edges.shape[0] != 2 and edges.shape[1] == 2:
+            edges = edges.T
+        if position is None or edges.size == 0:
+            return edges, None
+        names, inverse = np.unique(edges, return_inverse=True)
+        missing = next((name for name in names if str(name) not in position), None)
+        if missing is not None:
+            raise DataError(f"{path} names node {missing!s}, which has no row in the features; add the row or drop it")
+        return np.array([position[str(name)] for name in names])[inverse].reshape(edges.shape), None
     if edges.width not in (2, 3):
         raise DataError(f"{path} has {edges.width} columns; an edge has a source, a target and perhaps a weight")
     source, target = (_lookup(edges.column(at), position, edges) for at in (0, 1))
@@ -172,11 +187,15 @@ def _labels(labels: Any, position: dict[str, int] | None, num_nodes: int | None)
         return labels, ()
     cells = labels.column(labels.width - 1)
     classes, names = _classes(cells, labels)
-    if not labels.has_ids or num_nodes is None:
+    if not _labels_have_ids(labels) or num_nodes is None:
         return classes, names
     y = np.full(num_nodes, -1, dtype=np.int64)
     y[_within(_lookup(labels.column(0), position, labels), num_nodes, labels)] = classes
     return y, names
+
+
+def _labels_have_ids(labels: Table) -> bool:
+    return labels.has_ids or (labels.header is None and labels.width == 2)  # "node class", as many lists have it
 
 
 def _classes(cells: list[str], table: Table) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -226,7 +245,9 @@ def _within(index: np.ndarray, num_nodes: int, table: Table) -> np.ndarray:
     outside = (index < 0) | (index >= num_nodes)
     if outside.any():
         at = int(outside.argmax())
-        raise DataError(f"{table.path} line {table.lines[at]} names node {int(index[at])}, out of range for {num_nodes}")
+        raise DataError(
+            f"{table.path} line {table.lines[at]} names node {int(index[at])}, out of range for {num_nodes}"
+        )
     return index
 
 

@@ -53,16 +53,15 @@ def from_arrays(
         if num_nodes is not None and features.shape[0] != num_nodes:
             raise DataError(f"features have {features.shape[0]} rows for {num_nodes} nodes; give one row a node")
         num_nodes = int(features.shape[0])
-    elif num_nodes is None and y is not None:
-        num_nodes = len(y)
+    labels = None if y is None else as_labels(y, num_nodes)
+    if num_nodes is None and labels is not None:
+        num_nodes = labels.numel()
     if num_nodes == 0:
         raise DataError("the graph has no nodes; features or labels must have at least one row")
     arcs, num_nodes = as_edge_index(edge_index, None if num_nodes is None else int(num_nodes))
     weight = as_edge_weight(edge_weight, arcs.shape[1])
     arcs, weight = merge_edges(arcs, weight, num_nodes, directed=bool(directed), duplicates=duplicates)
-    attrs = {}
-    if y is not None:
-        attrs["y"] = as_labels(y, num_nodes)
+    attrs = {} if labels is None else {"y": labels}
     if splits is not None:
         attrs["splits"] = as_splits(splits, num_nodes)
     adjacency = Adjacency.from_edge_index(arcs, (num_nodes, num_nodes), weight)

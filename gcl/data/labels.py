@@ -11,22 +11,27 @@ from torch import Tensor
 from gcl.core.errors import DataError
 
 
-def as_labels(y: Any, num_nodes: int) -> Tensor:
-    """Checked labels, int64 ``[N]``: classes from 0, -1 = unlabelled.
+def as_labels(y: Any, num_nodes: int | None = None) -> Tensor:
+    """Checked labels, int64 ``[N]``: classes from 0, -1 = unlabelled; any length where ``num_nodes`` is not given.
 
     Raises:
         DataError: another length, not whole numbers, or below -1.
     """
-    array = y.detach().cpu().numpy() if isinstance(y, Tensor) else np.asarray(y)
+    try:
+        array = y.detach().cpu().numpy() if isinstance(y, Tensor) else np.asarray(y)
+    except ValueError:
+        raise DataError("labels must be one class a node; some entries are lists of different lengths") from None
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
-    if array.ndim == 2:
-        raise DataError(f"labels must be one class a node, got a table {list(array.shape)}; take one column of it")
-    if array.shape != (num_nodes,):
+    if array.ndim != 1:
+        raise DataError(f"labels must be one class a node [N], got {list(array.shape)}; take one column of a table")
+    if num_nodes is not None and array.size != num_nodes:
         raise DataError(f"labels have {array.size} entries for {num_nodes} nodes; give one a node, -1 = unlabelled")
+    if array.size == 0:
+        raise DataError("the graph has no nodes; labels must have at least one row")
     if array.dtype.kind not in "biu":
         raise DataError(
-            f"labels must be whole numbers, got {array.dtype} ({array[0]!r} is the first); number the classes from 0"
+            f"labels must be whole numbers, got {array.dtype} (the first is {array[0]}); number the classes from 0"
         )
     labels = array.astype(np.int64)
     if int(labels.min()) < -1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,14 +36,14 @@ def load_dataset(
     """Loads a graph from whatever names or holds it.
 
     Args:
-        source: a dataset name; the path of an `.npz` archive or of a folder with ``edges.*``; PyG ``Data`` (or a dataset
-            of one graph); a networkx graph; a SciPy adjacency matrix (then give ``features``); a ``Graph`` or a
-            ``Dataset``, which are taken as they are.
+        source: a dataset name; the path of an `.npz` archive or of a folder with ``edges.*``; PyG ``Data`` (or a
+            dataset of one graph); a networkx graph; a SciPy adjacency matrix (then give ``features``); a ``Graph`` or
+            a ``Dataset``, which are taken as they are.
         kind: the collection in which a bare name is looked up first: ``node``, ``cluster``, ``hetero`` or ``rec``.
         data_root: folder of the benchmark archives; by default ``GCL_DATA``, then the user's cache folder.
         transform: feature transforms by name; ``"card"`` = those of the dataset's card (none for data of your own),
             ``None`` = features as stored.
-        features: features ``[N, F]`` that replace those of the source.
+        features: features ``[N, F]`` that replace those of the source (the card's transforms are then not applied).
         sparse: force CSR (``True``) or dense (``False``) features; ``None`` chooses CSR below 4 percent density.
 
     Raises:
@@ -65,7 +66,7 @@ def load_dataset(
         fresh = dataset.card is not None and not isinstance(source, Dataset) and features is None
         names = dataset.card.transform if fresh and dataset.card is not None else ()
     graph = apply_transform(graph, names)
-    applied = [*dataset.info.get("transform", ()), *names]
+    applied = [*(dataset.info.get("transform", ()) if features is None else ()), *names]
     if graph is dataset.graph and "transform" in dataset.info:
         return dataset
     info = {**dataset.info, "transform": applied}
@@ -102,7 +103,7 @@ def _read_named(card: Card, data_root: str | os.PathLike[str] | None) -> Dataset
         return Dataset(card.name, graph, card, info.pop("class_names", ()), None, {**info, "licence": card.licence})
     if card.collection not in LOADABLE:
         raise DataError(
-            f"dataset {card.name} cannot be loaded yet; the collections {' and '.join(LOADABLE)} can, see `gcl data list`"
+            f"dataset {card.name} cannot be loaded yet; the sets of {' and '.join(LOADABLE)} can, see `gcl data list`"
         )
     path = require_archive(card, data_root)
     arrays, checksum = read_npz(path)
@@ -117,7 +118,9 @@ def _read_path(path: Path) -> Dataset:
         graph, node_ids, info = read_folder(path)
         return Dataset(path.resolve().name, graph, None, info.pop("class_names", ()), node_ids, {"path": str(path)})
     if not path.exists():
-        raise DataError(f"there is no file or folder {path}; give a dataset name, an .npz archive or a folder with edges")
+        raise DataError(
+            f"there is no file or folder {path}; give a dataset name, an .npz archive or a folder with edges"
+        )
     if path.suffix.lower() != ".npz":
         raise DataError(f"{path} is not an .npz archive; give one, or a folder that holds edges.csv or the like")
     arrays, _ = read_npz(path)
@@ -138,7 +141,7 @@ def _read_object(source: Any, has_features: bool) -> Dataset:
         if len(source) != 1:
             raise DataError(f"the PyG dataset holds {len(source)} graphs; pass one of them, as in dataset[0]")
         source = source[0]
-    if hasattr(source, "edge_types") or hasattr(source, "edge_index"):
+    if hasattr(source, "edge_index") or (hasattr(source, "edge_types") and hasattr(source, "node_types")):
         return Dataset("pyg", from_pyg(source))
     if all(hasattr(source, name) for name in ("nodes", "edges", "is_directed", "is_multigraph")):
         return Dataset("networkx", from_networkx(source), node_ids=networkx_ids(source))
@@ -154,6 +157,4 @@ def _is_pyg_dataset(source: Any) -> bool:
 
 
 def _with_features(graph: Graph, matrix: Any) -> Graph:
-    import dataclasses
-
     return dataclasses.replace(graph, features={**graph.features, graph.target: matrix})

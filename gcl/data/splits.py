@@ -65,10 +65,11 @@ def get_splits(graph: Graph, count: int = 20, kind: str = "auto") -> Tensor:
     stored = graph.attr("splits")
     if kind == "auto":
         kind = "random-10/10/80" if stored is None else "stored"
+    parts: tuple[str, ...] = PARTS[:3]
     if kind == "stored":
         if stored is None:
             raise DataError("the graph has no stored splits; use splits random-10/10/80 or give a splits file")
-        splits, parts = stored[:, :count], PARTS[:3]
+        splits = stored[:, :count]
     else:
         train, valid = _fractions(kind)
         columns = [random_split(graph.num_nodes, seed, train, valid) for seed in range(count)]

@@ -15,6 +15,7 @@ from gcl.data.archive import read_npz
 
 TEXT = (".csv", ".tsv", ".txt")
 ID_NAMES = ("id", "node", "node_id", "nodeid", "name")
+HEADS = ("source", "src", "from", "u", "node1", "head", "label", "labels", "class", "y")
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def read_text(path: Path) -> Table:
     """Reads a delimited text file: comma, semicolon, tab or blanks; lines that start with ``#`` are comments.
 
     The first line is a header where none of its cells is a number but some cell of the next line is, or where its
-    first cell is ``id``, ``node``, ``source`` or the like.
+    first cell is ``id``, ``node``, ``source``, ``label`` or the like.
 
     Raises:
         DataError: unreadable, empty, or rows of different lengths.
@@ -166,7 +167,11 @@ def _is_number(cell: str) -> bool:
 
 def _is_header(rows: list[list[str]]) -> bool:
     first = rows[0]
-    if first[0].lower() in (*ID_NAMES, "source", "src", "from", "u", "node1", "head") and not _is_number(first[0]):
+    if (
+        first[0].lower() in (*ID_NAMES, *HEADS)
+        or first[-1].lower() in ("label", "class")
+        or first[0].startswith("split")
+    ):
         return True
     if any(_is_number(cell) for cell in first) or len(rows) == 1:
         return False

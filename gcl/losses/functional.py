@@ -51,12 +51,16 @@ def anchor_weights(h: Tensor, context: LossContext) -> Tensor:
         context: ``anchors``, ``counts`` and ``num_anchors``.
 
     Raises:
-        DataError: anchors that are not int64 ``[n]``, or counts of another shape.
+        DataError: anchors that are not int64 ``[n]`` or out of range, or counts of another shape.
         ConfigError: no anchors and no ``num_anchors``.
     """
     anchors, counts = context.anchors, context.counts
     if anchors is not None and (anchors.dim() != 1 or anchors.dtype != torch.int64):
         raise DataError(f"anchors must be row numbers, int64 [n], got {anchors.dtype} {list(anchors.shape)}")
+    if anchors is not None and anchors.numel():
+        low, high = (int(bound) for bound in anchors.aminmax())
+        if low < 0 or high >= h.shape[0]:
+            raise DataError(f"anchors must be rows from 0 to {h.shape[0] - 1}, got some from {low} to {high}")
     size = h.shape[0] if anchors is None else anchors.shape[0]
     if counts is not None and counts.shape != (size,):
         raise DataError(f"counts must have one entry an anchor, [{size}], got {list(counts.shape)}")
@@ -123,7 +127,7 @@ def stacked_repulsion(
     else:
         rows = torch.cat([anchors, anchors + num_nodes])  # [2n]
         exclude = None if own_pair else rows
-    return product_logsumexp(
+    value = product_logsumexp(
         keys if rows is None else keys[rows],
         None if rows is None else keys,
         temperature=temperature,
@@ -131,6 +135,8 @@ def stacked_repulsion(
         exclude=exclude,
         row_weight=weights,
     )
+    assert isinstance(value, Tensor)
+    return value
 
 
 def inter_view_repulsion(h1: Tensor, h2: Tensor, *, temperature: float, context: LossContext = EVERY_NODE) -> Tensor:
@@ -152,6 +158,8 @@ def inter_view_repulsion(h1: Tensor, h2: Tensor, *, temperature: float, context:
     if anchors is None:  # rows and columns of one rectangle
         rows, columns = product_logsumexp(h1, h2, temperature=temperature, reduce="both")
         return weights @ (rows + columns)
-    return sum(
-        product_logsumexp(a[anchors], b, temperature=temperature, row_weight=weights) for a, b in ((h1, h2), (h2, h1))
-    )
+    forth = product_logsumexp(h1[anchors], h2, temperature=temperature, row_weight=weights)
+    back = product_logsumexp(h2[anchors], h1, temperature=temperature, row_weight=weights)
+    assert isinstance(forth, Tensor)
+    assert isinstance(back, Tensor)
+    return forth + back

@@ -92,9 +92,8 @@ class TeamUp(nn.Module):
 
     def positive_term(self, h1: Tensor, h2: Tensor, context: LossContext) -> Tensor:
         """Minus the pairs' mean similarity plus bias over the temperature, a scalar; of unit rows ``[N, d]``."""
-        bias = self._bias(h1, context)
+        weights, bias = anchor_weights(h1, context), self._bias(h1, context)
         bias = bias if context.anchors is None else bias[context.anchors]
-        weights = anchor_weights(h1, context)
         attraction = pair_attraction(h1, h2, temperature=self.temperature, context=context)
         return attraction - weights @ bias.to(weights.dtype) / self.temperature
 

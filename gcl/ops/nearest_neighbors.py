@@ -41,7 +41,7 @@ def nearest_neighbors(
         block: rows compared at once; ``None`` keeps the working memory near 64 MiB.
 
     Returns:
-        Indices, int64 ``[N, k]``, and distances or similarities ``[N, k]``, in the dtype of ``x`` (float64 for integers).
+        Indices, int64 ``[N, k]``, and distances or similarities, ``[N, k]`` in the dtype of ``x`` (integers: float64).
 
     Raises:
         ConfigError: an unknown metric, or k out of range.

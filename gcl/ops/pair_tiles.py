@@ -32,6 +32,7 @@ class Grid:
 
     @classmethod
     def of(cls, n: int, m: int, weight: PairWeight | None, symmetric: bool, memory: int, like: Tensor) -> Grid:
+        """Square tiles, as large as ``memory`` and the scratch of the pair weight allow."""
         values = 3 + (0 if weight is None else weight.scratch)  # buffers of a tile's size at work at once
         budget = memory // (2 * values * like.element_size())  # the other half is for kept tiles
         pairs = max(1, min(budget, TILE_PAIRS.get(like.device.type, 2**24) * 3 // values))
@@ -82,6 +83,7 @@ class Sums:
 
     @classmethod
     def zeros(cls, size: int, like: Tensor, shifted: bool) -> Sums:
+        """Empty sums, with a running maximum if ``shifted``."""
         maximum = torch.full((size,), -math.inf, dtype=like.dtype, device=like.device) if shifted else None
         return cls(torch.zeros(size, dtype=torch.float64, device=like.device), maximum)
 
@@ -224,6 +226,7 @@ class Pairs:
         return value, leaves
 
     def new_sums(self, size: int) -> Sums:
+        """Empty sums for this many rows or columns."""
         return Sums.zeros(size, self.a, self.shifted)
 
     def keeps(self, tiles: Sequence[Tile]) -> bool:

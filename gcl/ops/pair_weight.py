@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -37,7 +37,7 @@ class PairWeight:
     row: tuple[Tensor, ...]
     col: tuple[Tensor, ...]
     shared: tuple[Tensor, ...] = ()
-    log_weight: LogWeight = lambda row, col, shared: row[0].unsqueeze(1) + col[0]
+    log_weight: LogWeight = field(kw_only=True)
     key: str | None = None
     bound: float | None = None
     scratch: int = 4

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-
 from gcl.core.context import Outputs, Prepared
 from gcl.core.errors import CheckpointError, ConfigError
 from gcl.core.files import write_json

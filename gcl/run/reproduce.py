@@ -48,7 +48,9 @@ def reproduce(
     preset = read_yaml(source) if source is not None else {}
     if not preset.get("paper"):
         known = sorted(f"{name} {path.stem}" for name in names("method") for path in _experiments(name))
-        raise ConfigError(f"no experiment with a paper's figure for {method} on {data.name}; there are: {', '.join(known)}")
+        raise ConfigError(
+            f"no experiment with a paper's figure for {method} on {data.name}; there are: {', '.join(known)}"
+        )
     settings = settle(method, data.name, overrides={} if seeds is None else {"seeds": seeds}, preset=preset)
     settings["dataset"] = data.name
     folder = Path(out) if out is not None else Path("runs") / "reproduce" / f"{method}-{data.name.rpartition('/')[2]}"

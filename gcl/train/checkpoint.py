@@ -135,10 +135,10 @@ class CheckpointStore:
             os.replace(temporary, final)
             sync_folder(self.folder)
             write_json(self._pointer(name), {"format": FORMAT, "folder": final.name, "manifest_sha256": manifest})
-        except OSError as error:
+        # torch and safetensors report a full disk by errors of their own.
+        except (OSError, RuntimeError, safetensors.SafetensorError) as error:
             raise OutputError(
-                f"the checkpoint could not be written to {self.folder} ({error}); make room or give another folder, and "
-                "resume"
+                f"the checkpoint could not be written to {self.folder} ({error}); make room and resume"
             ) from error
         self.clean()
         return final

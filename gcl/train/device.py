@@ -44,7 +44,7 @@ def make_fabric(device: torch.device, precision: str) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from lightning_fabric import Fabric
-        from lightning_fabric.plugins.environments import LightningEnvironment
+        from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
         level = logger.level
         logger.setLevel(logging.ERROR)
@@ -80,9 +80,7 @@ def place_graph(graph: Graph, device: torch.device, dtype: torch.dtype) -> Graph
     def cast(value: Tensor) -> Tensor:
         return value.to(dtype) if value.is_floating_point() else value
 
-    def cast_matrix(value: Tensor | Adjacency) -> Tensor | Adjacency:
-        if isinstance(value, Tensor):
-            return cast(value)
+    def cast_weight(value: Adjacency) -> Adjacency:
         return value if value.weight is None else dataclasses.replace(value, weight=cast(value.weight))
 
     def cast_attrs(attrs: Mapping[str, Mapping[str, Tensor]]) -> dict[str, dict[str, Tensor]]:
@@ -90,8 +88,11 @@ def place_graph(graph: Graph, device: torch.device, dtype: torch.dtype) -> Graph
 
     return dataclasses.replace(
         graph,
-        features={kind: cast_matrix(value) for kind, value in graph.features.items()},
-        relations={name: cast_matrix(value) for name, value in graph.relations.items()},
+        features={
+            kind: cast(value) if isinstance(value, Tensor) else cast_weight(value)
+            for kind, value in graph.features.items()
+        },
+        relations={name: cast_weight(value) for name, value in graph.relations.items()},
         node_attrs=cast_attrs(graph.node_attrs),
         edge_attrs=cast_attrs(graph.edge_attrs),
     )

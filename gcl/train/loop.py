@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from gcl.core.context import Batch, Clock, Stage, StepOutput
+from gcl.core.context import Batch, Clock, StepOutput
 from gcl.core.errors import ConfigError, NonFiniteError
 from gcl.core.graph import Graph
 from gcl.core.streams import Streams
@@ -57,6 +57,18 @@ class FitResult:
     resumed_from: int | None
 
 
+@dataclass(frozen=True)
+class PlannedStage:
+    """A :class:`gcl.core.context.Stage` with every setting decided."""
+
+    name: str
+    epochs: int
+    learning_rate: float
+    weight_decay: float
+    parameters: Callable[[], list[nn.Parameter]] | None
+    init: Callable[[], None] | None
+
+
 @dataclass(eq=False, kw_only=True)
 class Loop:
     """One run of the loop. ``Trainer.fit`` makes it, so that a trainer keeps settings only.
@@ -70,7 +82,7 @@ class Loop:
     graph: Graph
     streams: Streams
     fabric: Any
-    stages: list[Stage]  # every field set
+    stages: list[PlannedStage]
     state: TrainerState
     checkpoint: Checkpoint | None  # to go on from
     random: Mapping[str, Any]  # global random states, which no hook changes
@@ -106,7 +118,7 @@ class Loop:
             best_metric=state.best_metric,
             best_epoch=state.best_epoch,
             stopped_early=state.stopped_early,
-            wall_time=state.elapsed if self.store is not None else self._elapsed(),
+            wall_time=state.elapsed,
             peak_memory_bytes=peak_memory_bytes(self.fabric.device),
             resumed_from=resumed_from,
         )
@@ -115,7 +127,7 @@ class Loop:
 
     def _run_stage(self, index: int) -> None:
         stage, state = self.stages[index], self.state
-        checkpoint, self.checkpoint = self.checkpoint, None
+        checkpoint, self.checkpoint = self.checkpoint, None  # it is inside the first stage that is run
         if checkpoint is None:
             state.stage, state.clock = index, Clock(stage.name, step=state.clock.step)
             state.best_metric = state.best_step = state.best_epoch = state.lowest_loss = None
@@ -125,9 +137,8 @@ class Loop:
                     stage.init()
         if stage.epochs == 0:
             return
-        self._make_optimizer(stage)
+        self.optimizer = self._make_optimizer(stage)
         if checkpoint is not None:
-            assert self.optimizer is not None
             if checkpoint.optimizer is not None:
                 self.optimizer.load_state_dict(dict(checkpoint.optimizer))
             if checkpoint.best is not None:
@@ -142,22 +153,23 @@ class Loop:
             load_weights(self.method, self.best)
             self.best = None
 
-    def _make_optimizer(self, stage: Stage) -> None:
+    def _make_optimizer(self, stage: PlannedStage) -> torch.optim.Optimizer:
         chosen = stage.parameters() if stage.parameters is not None else self.method.parameters()
         self.parameters = [parameter for parameter in chosen if parameter.requires_grad]
         if not self.parameters:
             raise ConfigError(
                 f"stage {stage.name!r} of {type(self.method).__name__} has no parameters to train; set trainer.epochs=0"
             )
-        self.optimizer = OPTIMIZERS[self.trainer.optimizer](
+        return OPTIMIZERS[self.trainer.optimizer](
             self.parameters, lr=stage.learning_rate, weight_decay=stage.weight_decay
         )
 
-    def _run_epoch(self, index: int, stage: Stage, epoch: int) -> None:
+    def _run_epoch(self, index: int, stage: PlannedStage, epoch: int) -> None:
         started, state = time.perf_counter(), self.state
         skip = state.clock.batch  # steps of this epoch that were done before an interruption
         begin = Clock(stage.name, epoch, 0, state.clock.step - skip)
         learning_rate = stage.learning_rate * self._learning_rate_factor(epoch, stage.epochs)
+        assert self.optimizer is not None
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self.method.train()
@@ -171,7 +183,7 @@ class Loop:
                 if count <= skip:
                     continue
                 clock = dataclasses.replace(begin, batch=count - 1, step=begin.step + count - 1)
-                loss = self._step(index, batch, clock)
+                loss = self._step(index, batch, clock, self.optimizer)
                 state.clock = dataclasses.replace(begin, batch=count, step=begin.step + count)
                 self.progress.update(state.clock, state.epochs, loss)
                 self._stop_if_asked()
@@ -183,7 +195,7 @@ class Loop:
         self._end_epoch(index, stage, learning_rate, started)
         self._stop_if_asked()
 
-    def _end_epoch(self, index: int, stage: Stage, learning_rate: float, started: float) -> None:
+    def _end_epoch(self, index: int, stage: PlannedStage, learning_rate: float, started: float) -> None:
         state = self.state
         epoch, step = state.clock.epoch, state.clock.step
         means = {name: total / count for name, (total, count) in state.sums.items()}
@@ -226,7 +238,7 @@ class Loop:
 
     # -- one step ----------------------------------------------------------------------------------------------------
 
-    def _step(self, index: int, batch: Batch, clock: Clock) -> float:
+    def _step(self, index: int, batch: Batch, clock: Clock, optimizer: torch.optim.Optimizer) -> float:
         with scope(self.streams, "step", index, clock.epoch, clock.batch):
             self.method.zero_grad(set_to_none=True)
             with self.fabric.autocast():
@@ -240,7 +252,7 @@ class Loop:
                 self._crash(clock, values)
             if self.trainer.gradient_clip is not None:
                 clip_grads_with_norm_(self.parameters, self.trainer.gradient_clip, norm)
-            self.optimizer.step()
+            optimizer.step()
             self.method.after_step(dataclasses.replace(clock, step=clock.step + 1))
         for name, value in values.items():
             total, count = self.state.sums.get(name, (0.0, 0))

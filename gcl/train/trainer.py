@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import numbers
 from collections.abc import Callable, Mapping
@@ -12,7 +11,7 @@ from typing import Any, Literal, get_args
 
 import torch
 
-from gcl.core.context import Clock, Stage
+from gcl.core.context import Clock
 from gcl.core.errors import CheckpointError, ConfigError, OutputError
 from gcl.core.graph import Graph
 from gcl.core.streams import Streams
@@ -20,7 +19,7 @@ from gcl.methods.method import Method
 from gcl.train.checkpoint import CheckpointStore, TrainerState
 from gcl.train.device import DEVICE, default_dtype, find_device, make_fabric, place_graph
 from gcl.train.interruption import Interruption
-from gcl.train.loop import FitResult, Loop
+from gcl.train.loop import FitResult, Loop, PlannedStage
 from gcl.train.memory import reset_peak_memory
 from gcl.train.metrics import MetricsLog
 from gcl.train.progress import TrainingProgress
@@ -130,7 +129,7 @@ class Trainer:
         streams: Streams,
         run_dir: Path | None = None,
         resume: bool = False,
-        fingerprints: Mapping[str, str] = {},  # noqa: B006 - never changed
+        fingerprints: Mapping[str, str] = {},
         validate: Callable[[], float] | None = None,
         progress: bool | None = None,
         on_epoch: Callable[[Clock, Mapping[str, Any]], None] | None = None,
@@ -170,7 +169,9 @@ class Trainer:
                 checkpoint = store.load()
             elif not resume and (store.exists() or (log_file.exists() and log_file.stat().st_size)):
                 raise OutputError(f"{run_dir} holds a run; resume it or choose another folder")
-        state = TrainerState(Clock(), streams.seed, **{STATE_KEYS[name]: value for name, value in fingerprints.items()})
+        state = TrainerState(Clock(), streams.seed)
+        for name, value in fingerprints.items():
+            setattr(state, STATE_KEYS[name], value)
         if checkpoint is not None:
             _check_same_run(checkpoint.state, state, stages)
             state = checkpoint.state
@@ -186,7 +187,7 @@ class Trainer:
             if store is not None and log_file is not None:
                 store.clean()
                 log = stack.enter_context(MetricsLog(log_file, state.metrics_bytes))
-            total = sum(stage.epochs or 0 for stage in stages)
+            total = sum(stage.epochs for stage in stages)
             loop = Loop(
                 trainer=self,
                 method=method,
@@ -206,9 +207,9 @@ class Trainer:
             )
             return loop.run()
 
-    def _plan(self, method: Method) -> list[Stage]:
+    def _plan(self, method: Method) -> list[PlannedStage]:
         """The method's stages with the trainer's settings where they leave them open."""
-        stages = []
+        plan = []
         for stage in method.stages():
             epochs = self.epochs if stage.epochs is None else stage.epochs
             learning_rate = self.learning_rate if stage.learning_rate is None else stage.learning_rate
@@ -216,16 +217,14 @@ class Trainer:
             _whole(f"epochs of stage {stage.name!r}", epochs, 0)
             _real(f"learning_rate of stage {stage.name!r}", learning_rate, above=True)
             _real(f"weight_decay of stage {stage.name!r}", weight_decay)
-            stages.append(
-                dataclasses.replace(stage, epochs=epochs, learning_rate=learning_rate, weight_decay=weight_decay)
-            )
-        return stages
+            plan.append(PlannedStage(stage.name, epochs, learning_rate, weight_decay, stage.parameters, stage.init))
+        return plan
 
 
 STATE_KEYS = {"data": "data_fingerprint", "prepared": "prepared_sha256", "config": "config_sha256"}
 
 
-def _check_same_run(saved: TrainerState, current: TrainerState, stages: list[Stage]) -> None:
+def _check_same_run(saved: TrainerState, current: TrainerState, stages: list[PlannedStage]) -> None:
     """Refuses to go on with a run that was started on something else."""
     for what, name in (*STATE_KEYS.items(), ("seed", "seed")):
         if getattr(saved, name) != getattr(current, name):

@@ -123,8 +123,11 @@ def test_transpose(adjacency):
     check_invariants(transposed)
     assert torch.equal(transposed.to_dense(), adjacency.to_dense().t())
     assert torch.equal(transposed.t().to_dense(), adjacency.to_dense())
-    ids = {(i, j): e for i, j, e in zip(*(v.tolist() for v in (adjacency.row, adjacency.col, adjacency.arc_ids())))}
-    for i, j, e in zip(*(v.tolist() for v in (transposed.row, transposed.col, transposed.arc_ids()))):
+    ids = {
+        (i, j): e
+        for i, j, e in zip(*(v.tolist() for v in (adjacency.row, adjacency.col, adjacency.arc_ids())), strict=True)
+    }
+    for i, j, e in zip(*(v.tolist() for v in (transposed.row, transposed.col, transposed.arc_ids())), strict=True):
         assert ids[j, i] == e
 
 
@@ -182,7 +185,7 @@ def test_a_wrong_mask_is_refused():
     adjacency = Adjacency.from_edge_index(torch.tensor([[0], [1]]), (2, 2))
     with pytest.raises(DataError, match=r"boolean mask of shape \[1\], got torch.bool \[2\]"):
         adjacency.masked(torch.tensor([True, False]))
-    with pytest.raises(DataError, match="got torch.float32"):
+    with pytest.raises(DataError, match=r"got torch\.float32"):
         adjacency.masked(torch.ones(1))
 
 

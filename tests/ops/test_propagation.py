@@ -82,9 +82,7 @@ def test_gcn_equals_pyg_on_directed_masked_graphs(adjacency, data):
     y = Propagation(adjacency).matmul(x @ layer.lin.weight.t())
     torch.testing.assert_close(y, expected)
     upstream = data.draw(matrices(adjacency.shape[0], 2))
-    torch.testing.assert_close(
-        torch.autograd.grad(y, x, upstream)[0], torch.autograd.grad(expected, x, upstream)[0]
-    )
+    torch.testing.assert_close(torch.autograd.grad(y, x, upstream)[0], torch.autograd.grad(expected, x, upstream)[0])
 
 
 @settings(max_examples=25, deadline=None)

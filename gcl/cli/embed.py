@@ -1,0 +1,75 @@
+"""``gcl embed``."""
+
+from __future__ import annotations
+
+import json as json_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gcl.cli.common import AsJson, DataRoot, print_json
+from gcl.core.errors import ConfigError, OutputError
+from gcl.core.files import atomic_write
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SUFFIXES = (".safetensors", ".npz", ".npy", ".csv")
+
+
+def embed(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    data: Annotated[
+        str | None, typer.Argument(help="Another graph with the same features [the embeddings saved with the run].")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="A new file: .safetensors, .npz, .npy or .csv.")] = Path("embeddings.npz"),
+    data_root: DataRoot = None,
+    json: AsJson = False,
+) -> None:
+    """Embeddings of a trained run, also for a new graph; the training data need not be there."""
+    from gcl.run.run_directory import open_run
+
+    if out.suffix not in SUFFIXES:
+        raise ConfigError(f"{out} must end in one of {', '.join(SUFFIXES)}")
+    if out.exists():
+        raise OutputError(f"{out} exists; choose another --out or remove it first")
+    opened = open_run(run)
+    if data is None:
+        embeddings, ids = next(iter(opened.embeddings.values())), opened.ids
+    else:
+        from gcl.data.load import load_dataset
+
+        dataset = load_dataset(data, data_root=data_root)
+        embeddings = opened.embed(dataset.graph).main
+        ids = dataset.node_ids or [str(index) for index in range(embeddings.shape[0])]
+    _write(out, embeddings, ids)
+    record = {"out": str(out), "n": embeddings.shape[0], "dimension": embeddings.shape[1]}
+    if json:
+        print_json(record)
+    else:
+        typer.echo(f"{record['n']} embeddings of dimension {record['dimension']} written to {out}")
+
+
+def _write(path: Path, embeddings: Tensor, ids: list[str]) -> None:
+    import numpy as np
+
+    with atomic_write(path, overwrite=False) as temporary:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import save_file
+
+            save_file({"embedding": embeddings.contiguous()}, temporary, {"ids": json_module.dumps(ids)})
+        elif path.suffix == ".npz":
+            np.savez_compressed(temporary, embeddings=embeddings.numpy(), ids=np.array(ids))
+        elif path.suffix == ".npy":
+            np.save(temporary, embeddings.numpy())
+        else:
+            header = ",".join(["id", *(f"z{index}" for index in range(embeddings.shape[1]))])
+            with open(temporary, "w", encoding="utf-8") as stream:
+                stream.write(header + "\n")
+                for name, row in zip(ids, embeddings.tolist(), strict=True):
+                    stream.write(",".join([_quoted(name), *(repr(value) for value in row)]) + "\n")
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"' if any(mark in text for mark in ',"\n') else text

@@ -1,0 +1,89 @@
+"""``gcl evaluate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gcl.cli.common import AsJson, DataRoot, print_json
+from gcl.cli.sources import labels_of, need, read_source
+
+if TYPE_CHECKING:
+    from gcl.core.report import Report
+
+app = typer.Typer(
+    help="Score any embeddings: a file (npy, npz, csv, parquet, pt, safetensors) or a run.", no_args_is_help=True
+)
+
+File = Annotated[Path, typer.Argument(help="Embedding file or run folder.")]
+Labels = Annotated[Path | None, typer.Option(help="Labels: npy, csv (last column, joined on `id`), or npz key `y`.")]
+DatasetName = Annotated[str | None, typer.Option("--dataset", help="Take labels and splits from this dataset.")]
+
+
+@app.command()
+def classification(
+    file: File,
+    labels: Labels = None,
+    dataset: DatasetName = None,
+    splits: Annotated[
+        Path | None, typer.Option(help="Splits: npy or npz key `splits`, 0 train, 1 valid, 2 test.")
+    ] = None,
+    protocol: Annotated[str, typer.Option(help="linear, linear-adam or grace.")] = "linear",
+    num_splits: Annotated[int, typer.Option(help="Random 10/10/80 splits, where none are stored.")] = 20,
+    data_root: DataRoot = None,
+    json: AsJson = False,
+) -> None:
+    """Node classification by a linear classifier on frozen embeddings."""
+    import torch
+
+    from gcl.core.adjacency import Adjacency
+    from gcl.core.context import Outputs
+    from gcl.core.graph import Graph
+    from gcl.core.resolve import resolve
+    from gcl.data.labels import as_splits
+    from gcl.evaluate.embedding_files import read_splits
+
+    evaluator = resolve("evaluator", {"name": "classification", "protocol": protocol, "num_splits": num_splits})
+    source = read_source(file, data_root)
+    y, stored = labels_of(source, labels, dataset, data_root)
+    y = need(y, "classification needs labels; give --labels FILE or --dataset NAME")
+    if splits is not None:
+        stored = as_splits(read_splits(splits), y.numel())
+    empty = Adjacency.from_edge_index(torch.zeros(2, 0, dtype=torch.int64), (y.numel(), y.numel()))
+    graph = Graph.homogeneous(None, empty, attrs={"y": y} if stored is None else {"y": y, "splits": stored})
+    _, held = evaluator.split(graph, seed=0)
+    _show(evaluator.evaluate(Outputs({"embedding": source.values}), held, seed=0), str(file), json)
+
+
+@app.command()
+def clustering(
+    file: File,
+    k: Annotated[int | None, typer.Option("--k", help="Clusters [number of classes].")] = None,
+    labels: Labels = None,
+    dataset: DatasetName = None,
+    normalize: Annotated[bool, typer.Option(help="L2-normalise the rows first.")] = True,
+    seeds: Annotated[int, typer.Option(help="k-means seeds.")] = 5,
+    data_root: DataRoot = None,
+    json: AsJson = False,
+) -> None:
+    """k-means against labels: accuracy (Hungarian matching), NMI, ARI, macro-F1."""
+    from gcl.evaluate.clustering import kmeans_report
+
+    source = read_source(file, data_root)
+    y, _ = labels_of(source, labels, dataset, data_root)
+    y = need(y, "scoring a clustering needs labels; give --labels FILE or --dataset NAME (or use `gcl cluster`)")
+    _show(kmeans_report(source.values, y, k=k, normalize=normalize, seeds=range(seeds)), str(file), json)
+
+
+def _show(report: Report, name: str, json: bool) -> None:
+    if json:
+        print_json(report.to_json())
+        return
+    from rich.console import Console
+
+    from gcl.report.table import score_table
+
+    title = f"{report.task}, protocol {report.protocol}, {report.n} nodes, ± over {len(next(iter(report.values.values())))} runs"
+    Console().print(score_table({name: report}, title))

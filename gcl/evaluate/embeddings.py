@@ -1,0 +1,46 @@
+"""The check that every protocol makes of the embeddings it is given."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gcl.core.errors import DataError
+
+
+def as_embeddings(z: Tensor, *, name: str = "embeddings") -> Tensor:
+    """Checked embeddings on the CPU, float32 or float64 ``[N, d]``, without gradient.
+
+    Half precision and whole numbers become float32.
+
+    Args:
+        z: ``[N, d]``.
+        name: what the message calls them.
+
+    Raises:
+        DataError: not a matrix of real numbers, empty, or a value that is not finite.
+    """
+    if z.dim() != 2 or 0 in z.shape or z.is_complex():
+        raise DataError(f"{name} must be a matrix [N, d] of real numbers, got {z.dtype} {list(z.shape)}")
+    z = z.detach().cpu()
+    if z.dtype not in (torch.float32, torch.float64):
+        z = z.float()
+    refuse_non_finite(z, name)
+    return z
+
+
+def refuse_non_finite(z: Tensor, name: str) -> None:
+    """Refuses NaN and infinite values in ``[N, d]``, naming the first row and how many rows have one.
+
+    Raises:
+        DataError: there is one.
+    """
+    finite = torch.isfinite(z.sum(dim=1))  # one number a row; a sum that overflows is looked at again
+    if bool(finite.all()):
+        return
+    bad = (~torch.isfinite(z).all(dim=1)).nonzero().squeeze(1)
+    if bad.numel():
+        raise DataError(
+            f"{name} have NaN or infinite values in {bad.numel()} of {z.shape[0]} rows, first in row {int(bad[0])} "
+            "(counted from 0); remove or replace them"
+        )

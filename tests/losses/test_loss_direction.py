@@ -1,0 +1,84 @@
+"""Every loss of the package scores aligned views lower than unrelated ones, and descent on it aligns them."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+
+import pytest
+import torch
+from torch import nn
+
+import gcl.losses
+from gcl.core.context import LossContext
+from gcl.losses.infonce import InfoNCE
+from gcl.losses.nt_xent import NTXent
+from gcl.losses.team_up import TeamUp
+
+NUM_NODES, DIM = 30, 8
+RAMPED = LossContext(epoch=1000, node_weight=torch.linspace(0, 0.2, NUM_NODES))
+
+# One entry for each way that a loss works; a new class in gcl.losses needs one here.
+CASES: dict[str, tuple[nn.Module, LossContext | None]] = {
+    "InfoNCE": (InfoNCE(0.5), None),
+    "InfoNCE inter-view": (InfoNCE(0.5, intra_view=False), None),
+    "InfoNCE compat": (InfoNCE(0.5, compat="pygcl-0.1.2"), None),
+    "NTXent": (NTXent(0.5), None),
+    "TeamUp": (TeamUp(0.5), RAMPED),
+}
+
+
+def loss_classes() -> set[type[nn.Module]]:
+    found = set()
+    for info in pkgutil.walk_packages(gcl.losses.__path__, "gcl.losses."):
+        module = importlib.import_module(info.name)
+        for name, value in vars(module).items():
+            is_module = inspect.isclass(value) and issubclass(value, nn.Module)
+            if is_module and value.__module__ == info.name and not name.startswith("_"):
+                found.add(value)
+    return found
+
+
+def test_no_loss_is_missing_here():
+    covered = {type(loss) for loss, _ in CASES.values()}
+    missing = sorted(cls.__name__ for cls in loss_classes() - covered)
+    assert not missing, f"add a direction case for {missing}"
+
+
+def test_every_loss_says_what_it_needs():
+    fields = set(LossContext.__dataclass_fields__)
+    for cls in loss_classes():
+        assert isinstance(cls.needs, tuple)
+        assert set(cls.needs) <= fields
+
+
+def views(seed: int, noise: float) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    z1 = torch.randn(NUM_NODES, DIM, generator=generator)
+    other = torch.randn(NUM_NODES, DIM, generator=generator)
+    return z1, (1 - noise) * z1 + noise * other
+
+
+@pytest.mark.parametrize(("loss", "context"), CASES.values(), ids=CASES)
+def test_the_nearer_the_views_the_lower_the_loss(loss, context):
+    for seed in range(5):
+        values = [float(loss(*views(seed, noise), context=context)) for noise in (0.0, 0.3, 0.6, 1.0)]
+        assert values == sorted(values)
+        assert values[0] < values[-1] - 0.1
+
+
+@pytest.mark.parametrize(("loss", "context"), CASES.values(), ids=CASES)
+def test_descent_aligns_the_views(loss, context):
+    z1, z2 = (z.requires_grad_() for z in views(0, 1.0))
+
+    def similarity() -> float:
+        return float(torch.cosine_similarity(z1.detach(), z2.detach()).mean())
+
+    before = similarity()
+    optimizer = torch.optim.Adam([z1, z2], lr=0.05)
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss(z1, z2, context=context).backward()
+        optimizer.step()
+    assert similarity() > before + 0.5
