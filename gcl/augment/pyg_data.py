@@ -18,9 +18,7 @@ READ_BY_FROM_PYG = ("x", "y", "edge_index", "edge_weight", "train_mask", "val_ma
 
 
 def is_pyg_data(value: Any) -> bool:
-    """Whether it is a ``Data`` or ``HeteroData``, told without importing PyG for anything else."""
-    if not type(value).__module__.startswith("torch_geometric") and not hasattr(value, "edge_index"):
-        return False
+    """Whether it is a ``Data`` or ``HeteroData``."""
     try:
         from torch_geometric.data.data import BaseData
     except ImportError:
@@ -43,8 +41,9 @@ def graph_of(value: Graph | View | Any) -> Graph:
     edge_index = getattr(value, "edge_index", None)
     device = None if edge_index is None else edge_index.device
     if edge_index is not None and edge_index.numel() == 0:  # an earlier step may have dropped every edge
-        num_nodes = int(value.num_nodes)
-        graph = Graph.homogeneous(value.x, Adjacency.from_edge_index(edge_index.long(), (num_nodes, num_nodes)))
+        shape = (int(value.num_nodes), int(value.num_nodes))
+        adjacency = Adjacency.from_edge_index(edge_index.long(), shape, getattr(value, "edge_weight", None))
+        graph = Graph.homogeneous(value.x, adjacency)
     else:
         graph = from_pyg(value)
     attrs = {
@@ -66,12 +65,19 @@ def update_data(data: Any, view: View) -> Any:
     new = to_pyg(view)
     out = copy.copy(data)
     old_arcs, arcs = data.edge_index, new.edge_index
-    if not torch.equal(old_arcs, arcs):
+    per_edge = [
+        key
+        for key, value in data.to_dict().items()
+        if key not in ("edge_index", "edge_weight")
+        and isinstance(value, Tensor)
+        and value.dim() > 0
+        and value.shape[0] == old_arcs.shape[1]
+        and data.is_edge_attr(key)
+    ]
+    if per_edge and not torch.equal(old_arcs, arcs):
         positions = _positions(old_arcs, arcs, view.num_nodes)
-        for key, value in data.to_dict().items():
-            per_edge = isinstance(value, Tensor) and value.dim() > 0 and value.shape[0] == old_arcs.shape[1]
-            if key != "edge_weight" and per_edge and data.is_edge_attr(key):
-                out[key] = value[positions]
+        for key in per_edge:
+            out[key] = data[key][positions]
     out.edge_index = arcs
     if "x" in new:
         out.x = new.x

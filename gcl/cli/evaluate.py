@@ -85,5 +85,6 @@ def _show(report: Report, name: str, json: bool) -> None:
 
     from gcl.report.table import score_table
 
-    title = f"{report.task}, protocol {report.protocol}, {report.n} nodes, ± over {len(next(iter(report.values.values())))} runs"
+    runs = len(next(iter(report.values.values())))
+    title = f"{report.task}, protocol {report.protocol}, {report.n} nodes, ± over {runs} runs"
     Console().print(score_table({name: report}, title))

@@ -39,7 +39,7 @@ def read_source(path: Path, data_root: Path | None) -> Source:
 def labels_of(
     source: Source, labels: Path | None, dataset: str | None, data_root: Path | None
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Labels ``[N]`` and stored splits ``[N, S]``: from a file, else from the named dataset, else from the run's own."""
+    """Labels ``[N]`` and stored splits ``[N, S]``: from a file, else the named dataset, else the run's own."""
     from gcl.evaluate.embedding_files import read_labels
 
     if labels is not None:

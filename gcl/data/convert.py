@@ -161,12 +161,14 @@ def from_scipy(matrix: Any, x: Any = None, *, y: Any = None, sparse: bool | None
 
 def _num_nodes(data: Any) -> int | None:
     """Nodes of a PyG ``Data``, without its guess from ``edge_index``, which misses isolated nodes at the end."""
+    stated = getattr(data, "num_nodes", None) if not hasattr(data, "keys") or "num_nodes" in data else None
+    if stated is not None:
+        return int(stated)
     for name in ("x", "y", *MASKS):
         value = getattr(data, name, None)
         if value is not None and value.dim() > 0:
             return int(value.shape[0])
-    stated = getattr(data, "num_nodes", None) if not hasattr(data, "keys") or "num_nodes" in data else None
-    return None if stated is None else int(stated)
+    return None
 
 
 def _splits_of_masks(data: Any, num_nodes: int | None, part: str = "") -> Tensor | None:

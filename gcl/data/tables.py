@@ -15,7 +15,7 @@ from gcl.data.archive import read_npz
 
 TEXT = (".csv", ".tsv", ".txt")
 ID_NAMES = ("id", "node", "node_id", "nodeid", "name")
-HEADS = ("source", "src", "from", "u", "node1", "head", "label", "labels", "class", "y")
+HEADS = ("source", "src", "from", "node1", "head", "label", "labels", "class", "y")
 
 
 @dataclass(frozen=True)

@@ -111,15 +111,13 @@ def _cross_validate(z: Tensor, y: Tensor, split: Tensor, index: int) -> Choice:
     z_train, y_train = z[train].double().numpy(), y[train].numpy()
     # which fold a node is in must not depend on how the data is sorted
     shuffled = np.random.RandomState(index).permutation(len(y_train))
-    accuracy = np.zeros(len(REGULARIZATION))
+    right = np.zeros(len(REGULARIZATION), dtype=np.int64)  # counts, so that equal accuracies are equal numbers
     for fold in np.array_split(shuffled, NUM_FOLDS):
         rest = np.setdiff1d(shuffled, fold)
         for at, value in enumerate(REGULARIZATION):
-            predicted = _predict(z_train[rest], y_train[rest], z_train[fold], value)
-            accuracy[at] += np.mean(predicted == y_train[fold]) / NUM_FOLDS
-    # folds differ in size by one, so that sums of equal accuracies can differ in the last digit
-    best = int(np.argmax(accuracy >= accuracy.max() - 1e-9))
-    return Choice(REGULARIZATION[best], float(accuracy[best]))
+            right[at] += np.sum(_predict(z_train[rest], y_train[rest], z_train[fold], value) == y_train[fold])
+    best = int(right.argmax())  # the first maximum: the smallest C
+    return Choice(REGULARIZATION[best], float(right[best]) / len(y_train))
 
 
 def _predict(z_train: np.ndarray, y_train: np.ndarray, z: np.ndarray, regularization: float) -> np.ndarray:

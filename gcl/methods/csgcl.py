@@ -27,11 +27,12 @@ class CSGCL(TwoView):
 
     Chen, Zhao, Li, Zou, Li, Zhang: *CSGCL: Community-Strength-Enhanced Graph Contrastive Learning*, IJCAI 2023,
     DOI 10.24963/ijcai.2023/229, arXiv 2305.04658. Communities are found once, without labels; their strength decides
-    which edges to drop (Communal Edge Dropping), which attributes to mask (Communal Attribute Voting) and how much a node
-    weighs in the denominator (Team-up). The defaults are those of the authors' program.
+    which edges to drop (Communal Edge Dropping), which attributes to mask (Communal Attribute Voting) and how much a
+    node weighs in the denominator (Team-up). The defaults are those of the authors' program.
 
     Args:
-        augment, encoder, projector, loss, regularizer, communities, anchors: see :class:`~gcl.methods.two_view.TwoView`.
+        augment, encoder, projector, loss, regularizer, communities, anchors: see
+            :class:`~gcl.methods.two_view.TwoView`.
     """
 
     def __init__(

@@ -23,7 +23,8 @@ class GRACE(TwoView):
     whole attribute columns are zeroed.
 
     Args:
-        augment, encoder, projector, loss, regularizer, communities, anchors: see :class:`~gcl.methods.two_view.TwoView`.
+        augment, encoder, projector, loss, regularizer, communities, anchors: see
+            :class:`~gcl.methods.two_view.TwoView`.
     """
 
     def __init__(

@@ -48,7 +48,11 @@ class TwoView(Method):
         ConfigError: the loss needs something that neither the method nor an augmenter provides.
     """
 
-    provides: ClassVar[tuple[str, ...]] = ("epoch", "anchors", "num_anchors", "node_weight")
+    provides: ClassVar[tuple[str, ...]] = ("epoch", "anchors", "node_weight")
+
+    anchors: int | None
+    node_weight_: Tensor | None
+    regularizer_state_: dict[str, Tensor]
 
     def __init__(
         self,
@@ -87,8 +91,7 @@ class TwoView(Method):
             communities = resolve("communities", self.communities)
             communities.fit(graph, generator=streams.generator("communities"))
             graph = communities.attach(graph)
-            tensors["community"] = graph.attr("community")
-            tensors["community_strength"] = graph.attr("community_strength")
+            tensors |= {name: graph.node_attrs[graph.target][name] for name in ("community", "community_strength")}
         for index, augmenter in enumerate(augmenters, start=1):
             augmenter.fit(graph, generator=streams.generator("fit", index))
             tensors |= {f"view{index}.{key}": value for key, value in augmenter.state().items()}
@@ -151,7 +154,7 @@ class TwoView(Method):
             generator = streams.generator("anchors", clock.epoch, clock.batch)
             chosen = torch.randperm(candidates, generator=generator)[: self.anchors].sort().values.to(graph.device)
             anchors = chosen if anchors is None else anchors[chosen]
-        weight: Tensor | None = self.node_weight_
+        weight = self.node_weight_
         if weight is not None and graph.node_id is not None:
             weight = weight[graph.node_id[graph.target]]
         return LossContext(epoch=clock.epoch, anchors=anchors, node_weight=weight)

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from gcl.core.adjacency import Adjacency
 from gcl.core.errors import ConfigError, DataError
@@ -101,8 +100,8 @@ class _NeighborLogSumExp(torch.autograd.Function):
         return (total.log() + maximum).to(a.dtype)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+        _refuse_second_derivative()
         a, b, share, total = ctx.saved_tensors
         adjacency: Adjacency = ctx.adjacency
         row = adjacency.row.long()
@@ -117,3 +116,9 @@ class _NeighborLogSumExp(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             grad_b = sparse_product(adjacency.t(), a, through[adjacency.t_perm.long()])
         return grad_a, grad_b, grad_log_values, None, None, None
+
+
+def _refuse_second_derivative() -> None:
+    """Gradients are recorded inside ``backward`` under ``create_graph=True`` only."""
+    if torch.is_grad_enabled():
+        raise RuntimeError("neighbor_logsumexp has no second derivative; differentiate it without create_graph=True")

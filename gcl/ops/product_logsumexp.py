@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from gcl.core.errors import ConfigError, DataError, MissingDependencyError
 from gcl.ops.pair_tiles import NO_SHIFT_BELOW, Grid, Pairs, Sums
@@ -179,8 +178,8 @@ class _LogSumExp(torch.autograd.Function):
         return tuple(values) if len(values) > 1 else values[0]
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *outputs: Tensor | None) -> tuple[Any, ...]:
+        _refuse_second_derivative()
         a, b, bias, kept, row_total, row_maximum, col_total, col_maximum, *sides = ctx.saved_tensors
         pairs = ctx.pairs.with_tensors(a, b, bias, sides)
         grads = pairs.new_grads(ctx.needs_input_grad[2:])
@@ -229,7 +228,13 @@ class _WeightedLogSumExp(torch.autograd.Function):
         return torch.where(weight == 0, 0.0, weight * lse).sum().to(a.dtype)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, output: Tensor) -> tuple[Any, ...]:
+        _refuse_second_derivative()
         row_weight, *rest = (None if grad is None else grad * output for grad in ctx.saved_tensors)
         return row_weight, None, *rest
+
+
+def _refuse_second_derivative() -> None:
+    """Gradients are recorded inside ``backward`` under ``create_graph=True`` only."""
+    if torch.is_grad_enabled():
+        raise RuntimeError("product_logsumexp has no second derivative; differentiate it without create_graph=True")

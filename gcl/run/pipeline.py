@@ -60,8 +60,8 @@ def pipeline(
         out: a new folder for the run; ``None`` keeps everything in memory.
         data_root: where named datasets lie; ``None`` = ``GCL_DATA``, then the user's cache.
         progress: ``True`` shows it, ``None`` where standard error is a terminal, ``False`` never.
-        **arguments: arguments of the method, such as ``loss={"temperature": 0.4}``; nested mappings change single values,
-            a name replaces a part.
+        **arguments: arguments of the method, such as ``loss={"temperature": 0.4}``; nested mappings change single
+            values, a name replaces a part.
 
     Returns:
         A :class:`Result` with embeddings, scores, configuration and ``save``.
@@ -72,7 +72,7 @@ def pipeline(
 
     Example:
         >>> import gcl
-        >>> result = gcl.pipeline("grace", "karate", trainer={"epochs": 2}, evaluate={"classification": None}, floors=False)
+        >>> result = gcl.pipeline("grace", "karate", trainer={"epochs": 2}, floors=False)
         >>> result.outputs.main.shape[0]
         34
     """

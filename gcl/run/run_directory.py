@@ -101,8 +101,8 @@ class Run:
 
     @property
     def embeddings(self) -> dict[str, Tensor]:
-        tensors = read_tensors(self.directory / EMBEDDINGS)
-        return {name: value for name, value in tensors.items() if name != "ids"}
+        """The embeddings saved after training, by name, ``[N, d]``."""
+        return read_tensors(self.directory / EMBEDDINGS)
 
     @property
     def ids(self) -> list[str]:
@@ -122,8 +122,8 @@ class Run:
             found = graph.spec.in_channels.get(kind)
             if found != width:
                 raise DataError(
-                    f"this run was trained on {width} feature columns of {kind!r} nodes, the graph has {found or 'none'}; "
-                    f"give a graph with the same features in the same order"
+                    f"this run was trained on {width} feature columns of {kind!r} nodes, the graph has "
+                    f"{found or 'none'}; give a graph with the same features in the same order"
                 )
         return self.method().outputs(graph.for_training())
 

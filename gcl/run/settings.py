@@ -153,9 +153,9 @@ def _seeds(value: Any) -> list[int]:
     """``5`` means seeds 0 to 4; a list is taken as it is."""
     if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
         return list(range(value))
-    if isinstance(value, list | tuple) and value and len(set(value)) == len(value):
-        if all(isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < 2**63 for seed in value):
-            return list(value)
+    is_list = isinstance(value, list | tuple) and len(value) > 0
+    if is_list and all(type(seed) is int and 0 <= seed < 2**63 for seed in value) and len(set(value)) == len(value):
+        return list(value)
     raise ConfigError(f"seeds must be a number of runs from 1 or a list of different whole numbers, got {value!r}")
 
 

@@ -71,7 +71,7 @@ def test_agrees_with_the_loop(dtype, temperature, diagonal, own_keys, weighted, 
     assert torch.equal(lse > -math.inf, there)
     assert not there[n // 2]
     tolerance = 1e-12 if dtype == torch.float64 else 1e-6
-    largest = max(1.0, float(target[there].abs().max()))
+    largest = max(1.0, float(target[there].detach().abs().max()))
     assert torch.allclose(lse[there].double(), target[there], rtol=0, atol=tolerance * largest)
     factor = torch.randn(n, generator=draw)
     grads = torch.autograd.grad((lse * factor).sum(), inputs)
@@ -159,10 +159,10 @@ def test_half_precision_and_second_derivative():
     lse = neighbor_logsumexp(a, None, adjacency)
     assert lse.dtype == torch.float32
     present = lse > -math.inf
-    (grad,) = torch.autograd.grad(lse[present].sum(), a, create_graph=True)
+    (grad,) = torch.autograd.grad(lse[present].sum(), a, retain_graph=True)
     assert grad.dtype == torch.bfloat16
-    with pytest.raises(RuntimeError, match="differentiate twice"):
-        grad.sum().backward()
+    with pytest.raises(RuntimeError, match="second derivative"):
+        torch.autograd.grad(lse[present].sum(), a, create_graph=True)
 
 
 @pytest.mark.parametrize(

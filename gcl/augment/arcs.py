@@ -1,0 +1,68 @@
+"""Per-arc values of a fitted graph, and random draws of arcs."""
+
+from __future__ import annotations
+
+import torch
+from torch import Generator, Tensor
+
+from gcl.core.adjacency import Adjacency
+from gcl.core.errors import DataError
+
+NEW_ARC = -1  # the id of an arc that the fitted graph does not have
+
+
+def by_arc_id(values: Tensor, adjacency: Adjacency) -> Tensor:
+    """Values of the stored arcs ``[E]`` as a vector indexed by arc id; NaN where the graph, a part, has no such arc."""
+    if adjacency.edge_id is None:
+        return values
+    ids = adjacency.arc_ids()
+    size = int(ids.max()) + 1 if ids.numel() else 0
+    return values.new_full((size,), torch.nan).index_copy_(0, ids, values)
+
+
+def of_arcs(values: Tensor, adjacency: Adjacency) -> Tensor:
+    """The value of each stored arc, ``[E]``, from a vector indexed by arc id.
+
+    Raises:
+        DataError: an arc is not one of the fitted graph.
+    """
+    if adjacency.edge_id is None and adjacency.num_arcs == values.numel():
+        return values
+    ids = adjacency.arc_ids()
+    known = adjacency.edge_id is not None
+    if known and ids.numel():
+        known = int(ids.min()) >= 0 and int(ids.max()) < values.numel()
+    picked = values[ids] if known else values
+    if not known or bool(picked.isnan().any()):
+        raise DataError(
+            f"this graph has arcs that the fitted one ({values.numel()} arcs) does not have; call fit on this graph, or "
+            f"take its parts with subgraph and its views with augmenters, which keep the ids of arcs"
+        )
+    return picked
+
+
+def draw_uniform(adjacency: Adjacency, generator: Generator | None, *, symmetric: bool = False) -> Tensor:
+    """A uniform number in [0, 1) for each stored arc, ``[E]``; with ``symmetric`` the same for an arc and its reverse."""
+    u = torch.rand(adjacency.num_arcs, generator=generator, device=adjacency.device)
+    if not symmetric:
+        return u
+    reverse, there = reverse_arcs(adjacency)
+    lower = adjacency.row > adjacency.col
+    return torch.where(lower & there, u[reverse], u)
+
+
+def reverse_arcs(adjacency: Adjacency) -> tuple[Tensor, Tensor]:
+    """Position of the reverse of each stored arc ``[E]``, and whether there is one ``[E]``. Never sorts."""
+    if adjacency.symmetric:
+        return adjacency.t_perm.long(), torch.ones_like(adjacency.col, dtype=torch.bool)
+    # A compacted view of a symmetric structure: look the reverse up among the sorted arcs.
+    row, col, width = adjacency.row.long(), adjacency.col.long(), adjacency.shape[1]
+    keys, wanted = row * width + col, col * width + row
+    found = torch.searchsorted(keys, wanted).clamp(max=max(keys.numel() - 1, 0))
+    return found, keys[found] == wanted
+
+
+def check_symmetric(adjacency: Adjacency, owner: str) -> None:
+    """Raises ``DataError`` where an arc of the whole graph has no reverse."""
+    if not adjacency.symmetric:
+        raise DataError(f"{owner} with symmetric=True needs an undirected graph, every arc with its reverse")

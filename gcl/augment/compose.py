@@ -1,0 +1,94 @@
+"""Augmenters one after another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import torch
+from torch import Generator, Tensor
+
+from gcl.augment.augmenter import Augmenter
+from gcl.augment.pyg_data import graph_of
+from gcl.augment.pyg_transform import as_augmenter
+from gcl.core.errors import CheckpointError, ConfigError
+from gcl.core.graph import Graph
+from gcl.core.resolve import Slot, resolve_many
+from gcl.core.view import View
+
+
+class Compose(Augmenter):
+    """Applies augmenters in order; all draw from one generator in that order.
+
+    Args:
+        parts: augmenters, PyG transforms or their specifications, as a list or by name. Names have no dot; those of a
+            list are ``part0``, ``part1``, ... They prefix the fitted state: ``edge.score``.
+
+    Attributes:
+        augmenters: the parts by name, made from their specifications.
+    """
+
+    def __init__(self, parts: Annotated[Any, Slot("augmenter", many=True)]):
+        self.parts = parts
+        made = resolve_many("augmenter", parts)
+        self.augmenters: dict[str, Augmenter] = {name: as_augmenter(part) for name, part in made.items()}
+        dotted = [name for name in self.augmenters if "." in name]
+        if dotted:
+            raise ConfigError(f"the name {dotted[0]!r} of a part has a dot; choose one without")
+        self.needs = _union(part.needs for part in self.augmenters.values())
+        self.provides = _union(part.provides for part in self.augmenters.values())
+        self.keeps_edges = all(part.keeps_edges for part in self.augmenters.values())
+
+    def fit_graph(self, graph: Graph, generator: Generator | None) -> None:
+        """Fits each part on the same graph, in order."""
+        for part in self.augmenters.values():
+            part.fit(graph, generator=generator)
+
+    def augment(self, view: View, generator: Generator | None) -> View:
+        """The view after all parts."""
+        for part in self.augmenters.values():
+            view = part(view, generator=generator)
+        return view
+
+    def edge_drop_prob(self, graph: Graph | Any) -> Tensor:
+        r"""Probability that each stored arc is dropped by some part, :math:`1 - \prod_i (1 - p_i)`, ``[arcs]``.
+
+        Raises:
+            ConfigError: a part may change edges and cannot say how likely.
+        """
+        graph = graph_of(graph)
+        keep = torch.ones(graph.adjacency.num_arcs, device=graph.device)
+        for name, part in self.augmenters.items():
+            drop = getattr(part, "edge_drop_prob", None)
+            if not part.keeps_edges and drop is None:
+                raise ConfigError(
+                    f"part {name!r} ({type(part).__name__}) cannot say how likely it drops an edge; take it out"
+                )
+            if drop is not None:
+                keep = keep * (1 - drop(graph))
+        return 1 - keep
+
+    def state(self) -> dict[str, Tensor]:
+        """The fitted tensors of all parts, as ``part.tensor``."""
+        return {f"{name}.{key}": value for name, part in self.augmenters.items() for key, value in part.state().items()}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> Compose:
+        """Gives each part its own tensors back."""
+        nested: dict[str, dict[str, Tensor]] = {name: {} for name in self.augmenters}
+        for key, value in state.items():
+            name, _, rest = key.partition(".")
+            if name not in nested:
+                raise CheckpointError(f"the state has {key!r}, but the parts are {', '.join(nested) or 'none'}")
+            nested[name][rest] = value
+        for name, part in self.augmenters.items():
+            part.load_state(nested[name])
+        return self
+
+    def check_fitted(self) -> None:
+        """Raises ``NotFittedError`` where a part is not fitted."""
+        for part in self.augmenters.values():
+            part.check_fitted()
+
+
+def _union(groups: Any) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for group in groups for name in group))

@@ -1,0 +1,51 @@
+"""Uniform edge dropping."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from gcl.augment.arcs import check_symmetric, draw_uniform
+from gcl.augment.augmenter import Augmenter, check_probability
+from gcl.augment.pyg_data import graph_of
+from gcl.core.graph import Graph
+from gcl.core.view import View
+
+
+class EdgeDrop(Augmenter):
+    r"""Drops every stored arc with the same probability.
+
+    .. math:: \Pr[\text{arc } a \text{ is dropped}] = p, \quad \text{independently}
+
+    GRACE: Zhu et al., *Deep Graph Contrastive Representation Learning*, arXiv 2006.04131. The two arcs of an undirected
+    edge are drawn independently, as there, so that a view is a directed graph. Relations are taken in order.
+
+    Args:
+        drop_prob: p, from 0 to 1.
+        symmetric: draw each undirected edge once, so that both of its arcs stay or go.
+
+    Raises:
+        ConfigError: ``drop_prob`` is not a probability.
+        DataError: ``symmetric`` on a directed graph (when called).
+    """
+
+    def __init__(self, drop_prob: float = 0.3, *, symmetric: bool = False):
+        check_probability("drop_prob", drop_prob)
+        self.drop_prob = drop_prob
+        self.symmetric = symmetric
+
+    def augment(self, view: View, generator: Generator | None) -> View:
+        """The view with arcs dropped."""
+        for name, adjacency in view.adjacency.items():
+            if self.symmetric:
+                check_symmetric(view.graph.relations[name], "EdgeDrop")
+            u = draw_uniform(adjacency, generator, symmetric=self.symmetric)
+            view = view.with_adjacency(name, adjacency.masked(u >= self.drop_prob))
+        return view
+
+    def edge_drop_prob(self, graph: Graph | Any) -> Tensor:
+        """Probability that each stored arc of the only relation is dropped, ``[arcs]``."""
+        adjacency = graph_of(graph).adjacency
+        return torch.full((adjacency.num_arcs,), float(self.drop_prob), device=adjacency.device)

@@ -1,0 +1,237 @@
+"""Node clustering by k-means, scored against labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.optimize import linear_sum_assignment
+from sklearn.cluster import KMeans
+from sklearn.metrics import adjusted_rand_score, f1_score, normalized_mutual_info_score
+from threadpoolctl import threadpool_limits
+from torch import Tensor
+
+from gcl.core.context import Outputs
+from gcl.core.errors import ConfigError, DataError
+from gcl.core.graph import Graph
+from gcl.core.report import Report
+from gcl.data.labels import as_labels
+from gcl.evaluate.embeddings import as_embeddings
+from gcl.evaluate.scores import by_metric
+
+
+def cluster_scores(assignment: Tensor, y: Tensor) -> dict[str, float]:
+    r"""Scores a clustering against classes.
+
+    ``accuracy`` is the share of nodes in the cluster that is matched to their class,
+
+    .. math:: \max_{\pi} \frac1n \sum_i \mathbb 1[\pi(a_i) = y_i]
+
+    over matchings :math:`\pi` of clusters with classes, each used at most once (Kuhn, 1955); the nodes of a cluster
+    without a class count as wrong. ``nmi`` is the mutual information over the arithmetic mean of the entropies, ``ari``
+    the adjusted Rand index, ``macro_f1`` the mean F1 over the classes after the matching.
+
+    Args:
+        assignment: cluster of each node, whole numbers from 0, ``[N]``; any number of clusters.
+        y: class of each node, ``[N]``; -1 = unlabelled, left out.
+
+    Raises:
+        DataError: lengths that differ, values that are no ids, or no label at all.
+    """
+    assignment, y = torch.as_tensor(assignment).detach().cpu(), torch.as_tensor(y)
+    if assignment.dim() != 1 or assignment.is_floating_point() or assignment.is_complex() or not assignment.numel():
+        raise DataError(
+            f"a clustering must be one whole number a node, got {assignment.dtype} {list(assignment.shape)}"
+        )
+    if int(assignment.min()) < 0:
+        raise DataError(f"cluster ids must start at 0, got {int(assignment.min())}; number the clusters from 0")
+    y = as_labels(y, assignment.numel())
+    labelled = y >= 0
+    if not bool(labelled.any()):
+        raise DataError(f"none of the {y.numel()} nodes has a label (all are -1); scoring clusters needs labels")
+    clusters, cluster = np.unique(assignment[labelled].numpy(), return_inverse=True)
+    classes, truth = np.unique(y[labelled].numpy(), return_inverse=True)
+    together = np.zeros((len(clusters), len(classes)), dtype=np.int64)  # nodes in cluster and class
+    np.add.at(together, (cluster, truth), 1)
+    matched, to = linear_sum_assignment(together, maximize=True)
+    class_of = np.full(len(clusters), -1)  # -1 = no class left for this cluster
+    class_of[matched] = to
+    predicted = class_of[cluster]
+    present = range(len(classes))
+    return {
+        "accuracy": float(np.mean(predicted == truth)),
+        "nmi": float(normalized_mutual_info_score(truth, cluster, average_method="arithmetic")),
+        "ari": float(adjusted_rand_score(truth, cluster)),
+        "macro_f1": float(f1_score(truth, predicted, labels=present, average="macro", zero_division=0)),
+    }
+
+
+def kmeans_assign(z: Tensor, k: int, *, normalize: bool = True, seed: int = 0, n_init: int = 10) -> Tensor:
+    """Clusters rows by k-means (scikit-learn: k-means++ starts, Lloyd's iterations, the best of ``n_init`` runs).
+
+    Runs on one thread: with several, sums are added in an order that changes from run to run.
+
+    Args:
+        z: ``[N, d]``.
+        k: clusters, 1 to N.
+        normalize: scale rows to unit length first.
+        seed: 0 to 2**32 - 1.
+        n_init: runs, from 1.
+
+    Returns:
+        Cluster of each row, int64 ``[N]``.
+
+    Raises:
+        ConfigError: ``k``, ``seed`` or ``n_init`` out of range.
+        DataError: not a matrix of finite real numbers.
+    """
+    return _kmeans(_points(z, normalize), k, seed, n_init)[0]
+
+
+def kmeans_report(
+    z: Tensor,
+    y: Tensor,
+    *,
+    k: int | None = None,
+    normalize: bool = True,
+    seeds: Iterable[int] = range(5),
+    n_init: int = 10,
+) -> Report:
+    """Clusters embeddings by k-means and scores the clusters; protocol ``kmeans-l2``, or ``kmeans`` without scaling.
+
+    Args:
+        z: ``[N, d]``.
+        y: class of each row, ``[N]``; -1 = unlabelled: clustered, but left out of the scores.
+        k: clusters; ``None`` = the number of classes that occur.
+        normalize: scale rows to unit length first.
+        seeds: one k-means each.
+        n_init: runs of each, of which the best counts.
+
+    Returns:
+        ``accuracy``, ``nmi``, ``ari`` and ``macro_f1`` (see :func:`cluster_scores`), one value a seed.
+
+    Raises:
+        ConfigError: ``k``, a seed or ``n_init`` out of range.
+        DataError: embeddings or labels that cannot be used.
+    """
+    points = _points(z, normalize)
+    y = as_labels(y, points.shape[0])
+    k = _num_classes(y) if k is None else k
+    seeds = list(seeds)
+    if not seeds:
+        raise ConfigError("k-means needs at least one seed")
+    runs = [_kmeans(points, k, seed, n_init) for seed in seeds]
+    values = by_metric([cluster_scores(assignment, y) for assignment, _ in runs])
+    details = {"k": k, "n_init": n_init, "inertia": [inertia for _, inertia in runs]}
+    protocol = "kmeans-l2" if normalize else "kmeans"
+    return Report("clustering", protocol, int((y >= 0).sum()), values, seeds, details)
+
+
+@dataclass(frozen=True, eq=False)
+class HeldClasses:
+    """What clustering holds out: labels ``[N]``, and the number of clusters to look for."""
+
+    y: Tensor
+    k: int
+
+
+class Clustering:
+    """Scores a method's main embeddings by clustering them.
+
+    Where the method makes an assignment of its own, its scores stand in ``details["assignment"]``.
+
+    Args:
+        k: clusters; ``None`` = the number of classes.
+        normalize: scale rows to unit length first (protocol ``kmeans-l2``), or not (``kmeans``).
+        num_seeds: how many k-means seeds, from 0 on.
+        n_init: runs of each seed, of which the best counts.
+
+    Raises:
+        ConfigError: a number below 1.
+    """
+
+    def __init__(self, *, k: int | None = None, normalize: bool = True, num_seeds: int = 5, n_init: int = 10):
+        for name, value in (("k", k), ("num_seeds", num_seeds), ("n_init", n_init)):
+            if value is not None or name != "k":
+                _check_count(name, value)
+        self.k = k
+        self.normalize = normalize
+        self.num_seeds = num_seeds
+        self.n_init = n_init
+
+    def split(self, graph: Graph, *, seed: int) -> tuple[Graph, HeldClasses]:
+        """The graph without labels, and these.
+
+        Raises:
+            DataError: the graph has no labels.
+            ConfigError: ``k`` is larger than the number of nodes.
+        """
+        y = graph.attr("y")
+        if y is None:
+            raise DataError(
+                f"the graph has no labels on {graph.target!r} nodes and scoring clusters needs them; "
+                "give labels, or leave the evaluation out"
+            )
+        y = as_labels(y, graph.num_nodes)
+        k = _num_classes(y) if self.k is None else self.k
+        _check_k(k, graph.num_nodes)
+        return graph.for_training(), HeldClasses(y, k)
+
+    def validate(self, outputs: Outputs, held: HeldClasses) -> dict[str, float]:
+        """``{"explained": share of the variance that lies between clusters}``; looks at no label."""
+        points = _points(outputs.main, self.normalize)
+        _, inertia = _kmeans(points, held.k, 0, self.n_init)
+        total = float(np.square(points - points.mean(axis=0)).sum())
+        return {"explained": 1.0 - inertia / total if total > 0 else 0.0}
+
+    def evaluate(self, outputs: Outputs, held: HeldClasses, *, seed: int) -> Report:
+        """Scores of every k-means seed.
+
+        Raises:
+            DataError: embeddings that are not finite or not one a node.
+        """
+        report = kmeans_report(
+            outputs.main, held.y, k=held.k, normalize=self.normalize, seeds=range(self.num_seeds), n_init=self.n_init
+        )
+        if outputs.assignment is None:
+            return report
+        own = outputs.assignment if outputs.assignment.dim() == 1 else outputs.assignment.argmax(dim=1)
+        details = {**report.details, "assignment": cluster_scores(own, held.y)}
+        return Report(report.task, report.protocol, report.n, report.values, report.seeds, details)
+
+
+def _points(z: Tensor, normalize: bool) -> np.ndarray:
+    z = as_embeddings(z)
+    return (F.normalize(z, dim=1) if normalize else z).numpy()
+
+
+def _kmeans(points: np.ndarray, k: int, seed: int, n_init: int) -> tuple[Tensor, float]:
+    """Cluster of each row, and the sum of squared distances to the centres."""
+    _check_k(k, len(points))
+    _check_count("n_init", n_init)
+    if isinstance(seed, bool) or not 0 <= seed < 2**32:
+        raise ConfigError(f"a k-means seed must be a whole number from 0 to 2**32 - 1, got {seed!r}")
+    with threadpool_limits(1):
+        model = KMeans(n_clusters=k, n_init=n_init, random_state=int(seed)).fit(points)
+    return torch.from_numpy(model.labels_.astype(np.int64)), float(model.inertia_)
+
+
+def _num_classes(y: Tensor) -> int:
+    classes = int(y[y >= 0].unique().numel())
+    if classes == 0:
+        raise DataError(f"none of the {y.numel()} nodes has a label (all are -1); scoring clusters needs labels")
+    return classes
+
+
+def _check_count(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigError(f"{name} must be a whole number from 1, got {value!r}")
+
+
+def _check_k(k: int, num_nodes: int) -> None:
+    _check_count("k", k)
+    if k > num_nodes:
+        raise ConfigError(f"k={k} clusters cannot be made of {num_nodes} nodes; give a k from 1 to {num_nodes}")

@@ -1,0 +1,194 @@
+"""Folders of tables and arrays."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from gcl.core.errors import DataError, MissingDependencyError
+from gcl.data.load import load_dataset
+
+
+def write(folder, **files):
+    for name, content in files.items():
+        stem, _, suffix = name.rpartition("_")
+        (folder / f"{stem}.{suffix}").write_text(content, encoding="utf-8")
+    return folder
+
+
+def dense(dataset):
+    return dataset.graph.adjacency.to_dense().numpy()
+
+
+def test_numeric_ids_without_an_id_column_are_positions(tmp_path):
+    write(
+        tmp_path, edges_csv="source,target\n0,1\n1,3\n", features_csv="1,0\n0,1\n2,2\n3,3\n", labels_csv="0\n1\n1\n0\n"
+    )
+    dataset = load_dataset(tmp_path)
+    assert dataset.node_ids is None
+    assert dataset.name == tmp_path.name
+    assert dataset.graph.x.tolist() == [[1, 0], [0, 1], [2, 2], [3, 3]]
+    assert dataset.y.tolist() == [0, 1, 1, 0]
+    assert dense(dataset)[3, 1] == dense(dataset)[1, 3] == 1
+    assert dense(dataset).sum() == 4
+
+
+def test_string_ids_stay_strings(tmp_path):
+    write(
+        tmp_path,
+        edges_csv="from,to,weight\n007,bond\nbond,x7\n".replace("007,bond", "007,bond,2").replace(
+            "bond,x7", "bond,x7,3"
+        ),
+        features_csv="id,age,height\nx7,1,2\n007,3,4\nbond,5,6\n",
+        labels_csv="id,label\nbond,1\n007,0\n",
+        splits_csv="id,split\n007,train\nbond,valid\nx7,test\n",
+    )
+    dataset = load_dataset(str(tmp_path))
+    assert dataset.node_ids == ["x7", "007", "bond"]
+    assert dataset.graph.x.tolist() == [[1, 2], [3, 4], [5, 6]]
+    assert dataset.y.tolist() == [-1, 0, 1]
+    assert dataset.splits.tolist() == [[2], [0], [1]]
+    np.testing.assert_array_equal(dense(dataset), [[0, 0, 3], [0, 0, 2], [3, 2, 0]])
+
+
+def test_string_ids_without_features_are_numbered_as_they_appear(tmp_path):
+    dataset = load_dataset(write(tmp_path, edges_csv="b,a\n007,b\n"))
+    assert dataset.node_ids == ["b", "007", "a"] or dataset.node_ids == ["b", "a", "007"]
+    position = {name: at for at, name in enumerate(dataset.node_ids)}
+    assert dense(dataset)[position["b"], position["007"]] == 1
+    assert dense(dataset)[position["a"], position["007"]] == 0
+    assert dataset.graph.features == {}
+
+
+def test_numeric_ids_with_an_id_column_are_names(tmp_path):
+    write(tmp_path, edges_csv="10,20\n20,30\n", features_csv="id,a\n30,3\n10,1\n20,2\n")
+    dataset = load_dataset(tmp_path)
+    assert dataset.node_ids == ["30", "10", "20"]
+    np.testing.assert_array_equal(dense(dataset), [[0, 0, 1], [0, 0, 1], [1, 1, 0]])
+    (tmp_path / "edges.csv").unlink()
+    np.save(tmp_path / "edges.npy", np.array([[10, 20], [20, 30]]))
+    np.testing.assert_array_equal(dense(load_dataset(tmp_path)), dense(dataset))
+
+
+def test_labels_can_name_the_nodes(tmp_path):
+    dataset = load_dataset(write(tmp_path, edges_tsv="a\tb\nb\tc\n", labels_tsv="id\tclass\nc\tred\na\tblue\n"))
+    assert dataset.node_ids == ["c", "a", "b"]
+    assert dataset.class_names == ("blue", "red")
+    assert dataset.y.tolist() == [1, 0, -1]
+    headerless = load_dataset(write(tmp_path, labels_tsv="c\t1\na\t0\n"))
+    assert headerless.node_ids == ["c", "a", "b"]
+    assert headerless.y.tolist() == [1, 0, -1]
+
+
+def test_text_files_with_blanks_and_comments(tmp_path):
+    dataset = load_dataset(write(tmp_path, edges_txt="# a SNAP file\n0 1\n1 2\n\n2 0\n1 0\n", labels_txt="0\n1\n-1\n"))
+    assert dataset.graph.adjacency.num_arcs == 6
+    assert dataset.y.tolist() == [0, 1, -1]
+
+
+def test_a_byte_order_mark_quotes_and_semicolons(tmp_path):
+    (tmp_path / "edges.csv").write_text('\ufeffsource;target\n"a, b";c\n', encoding="utf-8")
+    (tmp_path / "edges.csv").write_text('\ufeffsource,target\n"a, b",c\n', encoding="utf-8")
+    assert load_dataset(tmp_path).node_ids == ["a, b", "c"]
+    (tmp_path / "edges.csv").write_text("source;target\na;c\n", encoding="utf-8")
+    assert load_dataset(tmp_path).node_ids == ["a", "c"]
+
+
+def test_arrays_and_matrices(tmp_path):
+    edges = np.array([[0, 1, 2], [1, 2, 2]])
+    x = np.eye(30, 40)
+    np.save(tmp_path / "edges.npy", edges.T[[0, 1, 2]])
+    sp.save_npz(tmp_path / "features.npz", sp.csr_matrix(x))
+    np.save(tmp_path / "labels.npy", np.arange(30, dtype=np.int16))
+    np.save(tmp_path / "splits.npy", np.tile([0, 1, 2], 10)[None].repeat(2, 0))
+    dataset = load_dataset(tmp_path)
+    assert dataset.graph.num_nodes == 30
+    assert dataset.splits.shape == (30, 2)
+    np.testing.assert_array_equal(dataset.graph.x, x)
+    assert dense(dataset)[2, 2] == 1
+    (tmp_path / "edges.npy").unlink()
+    sp.save_npz(tmp_path / "edges.npz", sp.csr_matrix(dense(dataset)))
+    same = load_dataset(tmp_path)
+    np.testing.assert_array_equal(dense(same), dense(dataset))
+    assert same.fingerprint == dataset.fingerprint
+
+
+def test_parquet_features(tmp_path, monkeypatch):
+    pyarrow = pytest.importorskip("pyarrow")
+    import pyarrow.parquet
+
+    write(tmp_path, edges_csv="0,1\n")
+    pyarrow.parquet.write_table(pyarrow.table({"a": [1.0, 2.0], "b": [3.0, 4.0]}), tmp_path / "features.parquet")
+    assert load_dataset(tmp_path).graph.x.tolist() == [[1, 3], [2, 4]]
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    with pytest.raises(MissingDependencyError, match="pyarrow"):
+        load_dataset(tmp_path)
+
+
+BAD = {
+    "no edges file": (dict(features_csv="1\n"), "no edges file"),
+    "two edges files": (dict(edges_csv="0,1\n", edges_tsv="0\t1\n"), "edges.csv and edges.tsv"),
+    "empty file": (dict(edges_csv="\n"), "no rows"),
+    "only a header": (dict(edges_csv="source,target\n"), "no rows"),
+    "one column": (dict(edges_csv="0\n1\n"), "1 columns"),
+    "four columns": (dict(edges_csv="0,1,1,1\n"), "4 columns"),
+    "ragged": (dict(edges_csv="0,1\n1\n"), "line 2 has 1 cells, expected 2"),
+    "negative": (dict(edges_csv="0,1\n-4,1\n"), "negative node id -4"),
+    "out of range": (dict(edges_csv="0,1\n1,7\n", features_csv="1\n2\n"), "node id 7"),
+    "huge id": (dict(edges_csv="0,1\n1,99999999999999999999999\n"), "99999999999999999999999"),
+    "foreign keys": (dict(edges_csv="5000000000,5000000001\n"), "5000000001"),
+    "bad weight": (dict(edges_csv="0,1,x\n0,2,1\n"), "'x' in column 3"),
+    "nan weight": (dict(edges_csv="0,1,nan\n0,2,1\n"), "nan at edge 0"),
+    "ids without column": (dict(edges_csv="a,b\n", features_csv="1\n2\n"), "'a' .*first column named id"),
+    "unknown id": (dict(edges_csv="a,b\nb,zz\n", features_csv="id,x\na,1\nb,2\n"), "line 2 names node 'zz'"),
+    "unknown label id": (
+        dict(edges_csv="a,b\n", features_csv="id,x\na,1\nb,2\n", labels_csv="id,y\na,0\nq,1\n"),
+        "line 3 names node 'q'",
+    ),
+    "repeated id": (dict(edges_csv="a,b\n", features_csv="id,x\na,1\na,2\n"), "'a' more than once"),
+    "text feature": (dict(edges_csv="0,1\n", features_csv="1,2\n3,red\n"), "line 2 has 'red' in column 2"),
+    "empty feature": (dict(edges_csv="0,1\n", features_csv="1,2\n3,\n"), "line 2 has '' in column 2"),
+    "nan feature": (dict(edges_csv="0,1\n", features_csv="1,2\n3,nan\n"), "nan in row 1, column 1"),
+    "id column only": (dict(edges_csv="a,b\n", features_csv="id\na\nb\n"), "no features"),
+    "half label": (dict(edges_csv="0,1\n", labels_csv="0\n1.5\n"), "line 2 has the label '1.5'"),
+    "mixed labels": (dict(edges_csv="0,1\n", labels_csv="red\n1\nblue\n".replace("red\n1", "1\nred")), "mixes"),
+    "short labels": (dict(edges_csv="0,1\n1,2\n", features_csv="1\n2\n3\n", labels_csv="0\n1\n"), "2 entries for 3"),
+    "bad split": (dict(edges_csv="0,1\n", features_csv="1\n2\n", splits_csv="train\nexam\n"), "'exam'"),
+    "contradicting weights": (dict(edges_csv="0,1,2\n1,0,3\n"), "0 - 1"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_folders_are_one_sentence(tmp_path, case):
+    files, match = BAD[case]
+    with pytest.raises(DataError, match=match) as caught:
+        load_dataset(write(tmp_path, **files))
+    assert "\n" not in str(caught.value)
+
+
+def test_whole_floats_are_labels_in_text_only(tmp_path):
+    dataset = load_dataset(write(tmp_path, edges_csv="0,1\n1,2\n", labels_csv="label\n1.0\n0.0\n2.0\n"))
+    assert dataset.y.tolist() == [1, 0, 2]
+    (tmp_path / "labels.csv").unlink()
+    np.save(tmp_path / "labels.npy", np.array([1.0, 0.0, 2.0]))
+    with pytest.raises(DataError, match="float64"):
+        load_dataset(tmp_path)
+
+
+def test_damaged_arrays_are_refused(tmp_path):
+    np.save(tmp_path / "edges.npy", np.array([[0, 1], [1, 2]]))
+    content = (tmp_path / "edges.npy").read_bytes()
+    (tmp_path / "edges.npy").write_bytes(content[:-5])
+    with pytest.raises(DataError, match=r"edges\.npy"):
+        load_dataset(tmp_path)
+    np.save(tmp_path / "edges.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(DataError, match=r"edges\.npy"):
+        load_dataset(tmp_path)
+    (tmp_path / "edges.npy").unlink()
+    (tmp_path / "edges.csv").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DataError, match="UTF-8"):
+        load_dataset(tmp_path)
