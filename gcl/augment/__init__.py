@@ -1,1 +1,24 @@
 """One augmenter a file."""
+
+from gcl.augment.augmenter import Augmenter
+from gcl.augment.communal_attribute_voting import CommunalAttributeVoting
+from gcl.augment.communal_edge_drop import CommunalEdgeDrop
+from gcl.augment.communities import Communities, community_strength
+from gcl.augment.compose import Compose
+from gcl.augment.edge_drop import EdgeDrop
+from gcl.augment.feature_mask import FeatureMask
+from gcl.augment.identity import Identity
+from gcl.augment.pyg_transform import PyGTransform
+
+__all__ = [
+    "Augmenter",
+    "CommunalAttributeVoting",
+    "CommunalEdgeDrop",
+    "Communities",
+    "Compose",
+    "EdgeDrop",
+    "FeatureMask",
+    "Identity",
+    "PyGTransform",
+    "community_strength",
+]

@@ -35,14 +35,14 @@ def of_arcs(values: Tensor, adjacency: Adjacency) -> Tensor:
     picked = values[ids] if known else values
     if not known or bool(picked.isnan().any()):
         raise DataError(
-            f"this graph has arcs that the fitted one ({values.numel()} arcs) does not have; call fit on this graph, or "
-            f"take its parts with subgraph and its views with augmenters, which keep the ids of arcs"
+            f"this graph has arcs that the fitted one ({values.numel()} arcs) does not have; call fit on this "
+            f"graph, or take parts with subgraph and views with augmenters, which keep the ids of arcs"
         )
     return picked
 
 
 def draw_uniform(adjacency: Adjacency, generator: Generator | None, *, symmetric: bool = False) -> Tensor:
-    """A uniform number in [0, 1) for each stored arc, ``[E]``; with ``symmetric`` the same for an arc and its reverse."""
+    """A uniform number in [0, 1) for each stored arc, ``[E]``; with ``symmetric`` an arc and its reverse share one."""
     u = torch.rand(adjacency.num_arcs, generator=generator, device=adjacency.device)
     if not symmetric:
         return u
@@ -62,7 +62,10 @@ def reverse_arcs(adjacency: Adjacency) -> tuple[Tensor, Tensor]:
     return found, keys[found] == wanted
 
 
-def check_symmetric(adjacency: Adjacency, owner: str) -> None:
-    """Raises ``DataError`` where an arc of the whole graph has no reverse."""
-    if not adjacency.symmetric:
-        raise DataError(f"{owner} with symmetric=True needs an undirected graph, every arc with its reverse")
+def check_symmetric(whole: Adjacency, view: Adjacency, owner: str) -> None:
+    """Raises ``DataError`` where neither the graph's relation nor the view's has each arc with its reverse."""
+    if not (whole.symmetric or view.symmetric):
+        raise DataError(
+            f"{owner} with symmetric=True needs an undirected graph, every arc with its reverse; "
+            f"add the reverse arcs or use symmetric=False"
+        )

@@ -21,8 +21,8 @@ Self = TypeVar("Self", bound="Augmenter")
 class Augmenter:
     """Draws one random view of a graph; subclasses write :meth:`augment`, and :meth:`fit_graph` where they need it.
 
-    A constructor stores its arguments unchanged under their own names. What ``fit`` computes is a tensor whose name ends
-    in ``_`` and is listed in ``fitted``. Per-arc tensors are indexed by ``Adjacency.arc_ids()`` and per-node tensors by
+    A constructor stores its arguments unchanged under their own names. What ``fit`` computes is a tensor whose name
+    ends in ``_`` and is listed in ``fitted``. Per-arc tensors are indexed by ``Adjacency.arc_ids()`` and per-node ones by
     ``Graph.node_id``, so that what was fitted on the whole graph serves its parts and masked views.
 
     ``fit`` and a call take a ``Graph``, a ``View`` or PyG data. A call gives a ``View``, and ``Data`` for ``Data``, so

@@ -31,13 +31,14 @@ class Compose(Augmenter):
     def __init__(self, parts: Annotated[Any, Slot("augmenter", many=True)]):
         self.parts = parts
         made = resolve_many("augmenter", parts)
-        self.augmenters: dict[str, Augmenter] = {name: as_augmenter(part) for name, part in made.items()}
+        self.augmenters: dict[str, Any] = {name: as_augmenter(part) for name, part in made.items()}
         dotted = [name for name in self.augmenters if "." in name]
         if dotted:
             raise ConfigError(f"the name {dotted[0]!r} of a part has a dot; choose one without")
-        self.needs = _union(part.needs for part in self.augmenters.values())
-        self.provides = _union(part.provides for part in self.augmenters.values())
-        self.keeps_edges = all(part.keeps_edges for part in self.augmenters.values())
+        # A part from elsewhere has the methods of the protocol and need not have these attributes.
+        self.needs = _union(getattr(part, "needs", ()) for part in self.augmenters.values())
+        self.provides = _union(getattr(part, "provides", ()) for part in self.augmenters.values())
+        self.keeps_edges = all(getattr(part, "keeps_edges", False) for part in self.augmenters.values())
 
     def fit_graph(self, graph: Graph, generator: Generator | None) -> None:
         """Fits each part on the same graph, in order."""
@@ -60,7 +61,7 @@ class Compose(Augmenter):
         keep = torch.ones(graph.adjacency.num_arcs, device=graph.device)
         for name, part in self.augmenters.items():
             drop = getattr(part, "edge_drop_prob", None)
-            if not part.keeps_edges and drop is None:
+            if drop is None and not getattr(part, "keeps_edges", False):
                 raise ConfigError(
                     f"part {name!r} ({type(part).__name__}) cannot say how likely it drops an edge; take it out"
                 )
@@ -83,11 +84,6 @@ class Compose(Augmenter):
         for name, part in self.augmenters.items():
             part.load_state(nested[name])
         return self
-
-    def check_fitted(self) -> None:
-        """Raises ``NotFittedError`` where a part is not fitted."""
-        for part in self.augmenters.values():
-            part.check_fitted()
 
 
 def _union(groups: Any) -> tuple[str, ...]:

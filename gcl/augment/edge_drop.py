@@ -40,7 +40,7 @@ class EdgeDrop(Augmenter):
         """The view with arcs dropped."""
         for name, adjacency in view.adjacency.items():
             if self.symmetric:
-                check_symmetric(view.graph.relations[name], "EdgeDrop")
+                check_symmetric(view.graph.relations[name], adjacency, "EdgeDrop")
             u = draw_uniform(adjacency, generator, symmetric=self.symmetric)
             view = view.with_adjacency(name, adjacency.masked(u >= self.drop_prob))
         return view

@@ -15,8 +15,8 @@ class FeatureMask(Augmenter):
 
     .. math:: \tilde X_{vf} = X_{vf}\,(1 - B_f), \qquad B_f \sim \mathrm{Bernoulli}(p)
 
-    GRACE: Zhu et al., *Deep Graph Contrastive Representation Learning*, arXiv 2006.04131. Kept columns are not rescaled.
-    Node types with features are taken in order.
+    GRACE: Zhu et al., *Deep Graph Contrastive Representation Learning*, arXiv 2006.04131. Kept columns are not
+    rescaled. Node types with features are taken in order.
 
     Args:
         drop_prob: p, from 0 to 1.

@@ -54,12 +54,13 @@ def graph_of(value: Graph | View | Any) -> Graph:
         and tensor.dim() > 0
         and tensor.shape[0] == graph.num_nodes
     }
-    graph = graph.with_node_attrs(**attrs)
+    attrs = {**graph.node_attrs.get(graph.target, {}), **attrs}
+    graph = dataclasses.replace(graph, node_attrs={**graph.node_attrs, graph.target: attrs})
     return graph if device is None else graph.to(device)
 
 
 def update_data(data: Any, view: View) -> Any:
-    """A copy of ``data`` with the edges and features of ``view``; other tensors stay, per-edge ones lose dropped edges."""
+    """A copy of ``data`` with the edges and features of ``view``; its other per-edge tensors lose the dropped edges."""
     from gcl.data.convert import to_pyg
 
     new = to_pyg(view)
@@ -89,13 +90,16 @@ def update_data(data: Any, view: View) -> Any:
 
 
 def _graph_of_view(view: View) -> Graph:
-    graph, features = view.graph, {}
+    graph = view.graph
+    features: dict[str, Tensor | Adjacency] = {}
     for kind in graph.features:
         matrix, mask = view.features(kind), view.feature_mask.get(kind)
-        if mask is not None:
-            masked = isinstance(matrix, Adjacency)
-            matrix = matrix.masked(mask[matrix.col.long()]) if masked else matrix * mask.to(matrix.dtype)
-        features[kind] = matrix
+        if mask is None:
+            features[kind] = matrix
+        elif isinstance(matrix, Adjacency):
+            features[kind] = matrix.masked(mask[matrix.col.long()])
+        else:
+            features[kind] = matrix * mask.to(matrix.dtype)
     return dataclasses.replace(graph, features=features, relations=view.adjacency, edge_attrs={})
 
 

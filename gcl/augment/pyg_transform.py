@@ -14,10 +14,11 @@ from torch import Generator, Tensor
 
 from gcl.augment.arcs import NEW_ARC
 from gcl.augment.augmenter import Augmenter
-from gcl.augment.pyg_data import graph_of
+from gcl.augment.pyg_data import graph_of, is_pyg_data
 from gcl.core.adjacency import Adjacency
 from gcl.core.errors import ConfigError, DataError
 from gcl.core.graph import Graph
+from gcl.core.protocols import Augmenter as AugmenterProtocol
 from gcl.core.resolve import Slot, resolve
 from gcl.core.streams import draw_seed
 from gcl.core.view import View
@@ -26,9 +27,9 @@ from gcl.core.view import View
 class PyGTransform(Augmenter):
     """Applies a ``torch_geometric.transforms`` transform (or any function from ``Data`` to ``Data``) to a view.
 
-    The transform sees dense features and kept edges. What it changes of ``x``, ``edge_index`` and ``edge_weight`` becomes
-    the view; edges that it keeps keep their ids. Given a generator, torch's, NumPy's and Python's global generators are
-    seeded from it inside the call and restored after it.
+    The transform sees dense features and kept edges. What it changes of ``x``, ``edge_index`` and ``edge_weight``
+    becomes the view; edges that it keeps keep their ids. Given a generator, torch's, NumPy's and Python's global
+    generators are seeded from it inside the call and restored after it.
 
     Args:
         transform: an object, or a specification such as ``torch_geometric.transforms:ToUndirected``.
@@ -52,20 +53,20 @@ class PyGTransform(Augmenter):
         data = to_pyg(view)
         with _seeded(generator):
             data = self.function(data)
-        if getattr(data, "num_nodes", None) != view.num_nodes:
+        if not is_pyg_data(data):
+            raise DataError(f"transform {name} gave {type(data).__name__} instead of PyG Data; leave it out")
+        if data.num_nodes != view.num_nodes:
             raise DataError(
-                f"transform {name} made {getattr(data, 'num_nodes', None)} nodes of {view.num_nodes}; a view keeps every "
-                f"node, so that rows of two views pair: leave the transform out or apply it to the data beforehand"
+                f"transform {name} made {data.num_nodes} nodes of {view.num_nodes}, but rows of two views must pair; "
+                f"leave it out or apply it to the data beforehand"
             )
         new = graph_of(data)
         return _with_features(_with_edges(view, new.adjacency), new, name)
 
 
-def as_augmenter(part: Any) -> Augmenter:
-    """An augmenter as it is (its class need not be ours), anything else that is callable as a :class:`PyGTransform`."""
-    if isinstance(part, Augmenter):
-        return part
-    return PyGTransform(part)
+def as_augmenter(part: Any) -> Any:
+    """An augmenter as it is, anything else that is callable as a :class:`PyGTransform`."""
+    return part if isinstance(part, AugmenterProtocol) else PyGTransform(part)
 
 
 def _with_edges(view: View, new: Adjacency) -> View:
@@ -81,7 +82,8 @@ def _with_edges(view: View, new: Adjacency) -> View:
     only_dropped = bool(known.all()) and kept.numel() == new.num_arcs and _same(old.weight, new.weight, position)
     if only_dropped:
         keep = torch.zeros(old.num_arcs, dtype=torch.bool, device=old.device).index_fill_(0, position, True)
-        return view if kept.numel() == old.edge_index().shape[1] else view.with_adjacency(name, old.masked(keep))
+        before = old.num_arcs if old.keep is None else int(old.keep.sum())
+        return view if new.num_arcs == before else view.with_adjacency(name, old.masked(keep))
     ids = torch.where(known, old.arc_ids()[position], NEW_ARC)
     return view.with_adjacency(name, dataclasses.replace(new, edge_id=ids))
 

@@ -14,6 +14,7 @@ from gcl.core.errors import DataError
 from gcl.core.graph import Graph
 from gcl.data.archive import features_from_archive, read_npz
 from gcl.data.convert import from_scipy
+from gcl.data.edges import as_edge_index
 from gcl.data.from_arrays import from_arrays
 from gcl.data.splits import PARTS, UNUSED
 from gcl.data.tables import TEXT, Table, read_array, read_text
@@ -83,7 +84,9 @@ def _find(folder: Path, stem: str) -> Path | None:
 def _text_or_array(path: Path | None, keys: Sequence[str]) -> Any:
     if path is None:
         return None
-    return read_text(path) if path.suffix in TEXT else read_array(path, keys)
+    if path.suffix in TEXT:
+        return read_text(path, edges=path.stem == "edges")
+    return read_array(path, keys)
 
 
 def _features(path: Path | None) -> tuple[Any, list[str] | None]:
@@ -173,21 +176,21 @@ def _edges(edges: Any, path: Path, position: dict[str, int] | None) -> tuple[Any
     return np.stack([source, target]), edges.numbers(first=2)[:, 0] if edges.width == 3 else None
 
 
-def _count(edge_index: Any, labels: Any) -> int | None:
+def _count(edge_index: Any, labels: Any) -> int:
     if _is_sparse(edge_index):
         return int(edge_index.shape[0])
     if labels is not None:
         return len(labels.rows) if isinstance(labels, Table) else len(labels)
-    return int(edge_index.max()) + 1 if edge_index.size and edge_index.dtype.kind in "iu" else None
+    return as_edge_index(edge_index, None)[1]
 
 
-def _labels(labels: Any, position: dict[str, int] | None, num_nodes: int | None) -> tuple[Any, tuple[str, ...]]:
+def _labels(labels: Any, position: dict[str, int] | None, num_nodes: int) -> tuple[Any, tuple[str, ...]]:
     """Labels ``[N]`` joined on the id, and class names where the labels are words."""
     if not isinstance(labels, Table):
         return labels, ()
     cells = labels.column(labels.width - 1)
     classes, names = _classes(cells, labels)
-    if not _labels_have_ids(labels) or num_nodes is None:
+    if not _labels_have_ids(labels):
         return classes, names
     y = np.full(num_nodes, -1, dtype=np.int64)
     y[_within(_lookup(labels.column(0), position, labels), num_nodes, labels)] = classes
@@ -219,9 +222,9 @@ def _classes(cells: list[str], table: Table) -> tuple[np.ndarray, tuple[str, ...
     return values.astype(np.int64), ()
 
 
-def _splits(splits: Any, position: dict[str, int] | None, num_nodes: int | None) -> np.ndarray | None:
+def _splits(splits: Any, position: dict[str, int] | None, num_nodes: int) -> np.ndarray | None:
     """Splits ``[N, S]`` from words or codes, joined on the id; nodes that are not listed are unused."""
-    if splits is None or num_nodes is None:
+    if splits is None:
         return None
     if not isinstance(splits, Table):
         node_last = splits.ndim == 2 and splits.shape[0] != num_nodes and splits.shape[1] == num_nodes

@@ -68,11 +68,11 @@ class Table:
             raise
 
 
-def read_text(path: Path) -> Table:
+def read_text(path: Path, *, edges: bool = False) -> Table:
     """Reads a delimited text file: comma, semicolon, tab or blanks; lines that start with ``#`` are comments.
 
-    The first line is a header where none of its cells is a number but some cell of the next line is, or where its
-    first cell is ``id``, ``node``, ``source``, ``label`` or the like.
+    The first line is a header where its first cell is ``id``, ``node``, ``source``, ``label`` or the like, or where
+    none of its cells is a number though the whole last column below is (of ``edges`` without weights: both columns).
 
     Raises:
         DataError: unreadable, empty, or rows of different lengths.
@@ -96,7 +96,7 @@ def read_text(path: Path) -> Table:
         if len(row) != len(rows[0]):
             raise DataError(f"{path} line {at} has {len(row)} cells, expected {len(rows[0])} as in the first line")
     header = None
-    if _is_header(rows):
+    if _is_header(rows, edges):
         header = tuple(cell.lower() for cell in rows[0])
         rows, numbers = rows[1:], numbers[1:]
     if not rows:
@@ -165,14 +165,16 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _is_header(rows: list[list[str]]) -> bool:
-    first = rows[0]
+def _is_header(rows: list[list[str]], edges: bool) -> bool:
+    first, rest = rows[0], rows[1:]
     if (
         first[0].lower() in (*ID_NAMES, *HEADS)
         or first[-1].lower() in ("label", "class")
         or first[0].startswith("split")
     ):
         return True
-    if any(_is_number(cell) for cell in first) or len(rows) == 1:
+    if not rest or any(_is_number(cell) for cell in first):
         return False
-    return any(_is_number(cell) for cell in rows[1])
+    # Two words above pairs that are not all numbers are an edge between string ids, and must not be lost.
+    columns = (0, 1) if edges and len(first) == 2 else (len(first) - 1,)
+    return all(_is_number(row[column]) for row in rest for column in columns)

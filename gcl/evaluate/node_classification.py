@@ -37,7 +37,7 @@ class NodeClassification:
     Args:
         protocol: see the table.
         num_splits: how many splits, from 1; stored splits are at most as many as there are.
-        split: ``stored``, ``random-10/10/80`` (or other percentages), or ``auto``: stored where there are some, else
+        splits: ``stored``, ``random-10/10/80`` (or other percentages), or ``auto``: stored where there are some, else
             random. Protocol ``grace`` makes its own and takes ``auto`` only.
         steps: steps of Adam, for ``linear-adam``.
 
@@ -50,7 +50,7 @@ class NodeClassification:
         *,
         protocol: Protocol = "linear",
         num_splits: int = 20,
-        split: str = "auto",
+        splits: str = "auto",
         steps: int = 3000,
     ):
         if protocol not in get_args(Protocol):
@@ -58,13 +58,13 @@ class NodeClassification:
         for name, value in (("num_splits", num_splits), ("steps", steps)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ConfigError(f"{name} must be a whole number from 1, got {value!r}")
-        if split not in ("auto", "stored") and not re.fullmatch(r"random-\d+/\d+/\d+", split):
-            raise ConfigError(f"unknown split {split!r}; use auto, stored or random-10/10/80")
-        if protocol == "grace" and split != "auto":
-            raise ConfigError(f"protocol grace makes its own 10/90 splits; leave out split={split!r}")
+        if splits not in ("auto", "stored") and not re.fullmatch(r"random-\d+/\d+/\d+", splits):
+            raise ConfigError(f"unknown splits {splits!r}; use auto, stored or random-10/10/80")
+        if protocol == "grace" and splits != "auto":
+            raise ConfigError(f"protocol grace makes its own 10/90 splits; leave out splits={splits!r}")
         self.protocol: Protocol = protocol
         self.num_splits = num_splits
-        self.split_kind = split
+        self.splits = splits
         self.steps = steps
 
     def split(self, graph: Graph, *, seed: int) -> tuple[Graph, Held]:
@@ -82,7 +82,7 @@ class NodeClassification:
                 "give labels, or leave the evaluation out"
             )
         is_grace = self.protocol == "grace"
-        splits = get_splits(graph, self.num_splits, GRACE_SPLIT if is_grace else self.split_kind)
+        splits = get_splits(graph, self.num_splits, GRACE_SPLIT if is_grace else self.splits)
         held = Held.of(y, splits, num_nodes=graph.num_nodes, seed=seed, needs_valid=not is_grace)
         return graph.for_training(), held
 

@@ -139,7 +139,7 @@ def relabel_by_size(labels: Tensor) -> Tensor:
     return rank[labels]
 
 
-# -- libraries -----------------------------------------------------------------------------------------------------------
+# -- libraries ---------------------------------------------------------------------------------------------------------
 
 
 def _check_arguments(method: str, resolution: float, seed: int, runs: int) -> None:

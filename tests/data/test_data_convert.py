@@ -79,13 +79,13 @@ def test_repeated_arcs_count_once():
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        (dict(edge_index=None), "no edge_index"),
-        (dict(val_mask=torch.ones(8, dtype=torch.bool)), "val_mask shares node 0 with the train mask"),
-        (dict(train_mask=torch.ones(8)), "train_mask must be boolean"),
-        (dict(test_mask=torch.ones(5, dtype=torch.bool)), r"test_mask must be boolean \[8\]"),
-        (dict(y=torch.rand(8)), "whole numbers"),
-        (dict(x=torch.full((8, 3), torch.nan)), "24 values"),
-        (dict(edge_index=torch.tensor([[0], [8]]), edge_weight=None), "node id 8"),
+        ({"edge_index": None}, "no edge_index"),
+        ({"val_mask": torch.ones(8, dtype=torch.bool)}, "val_mask shares node 0 with the train mask"),
+        ({"train_mask": torch.ones(8)}, "train_mask must be boolean"),
+        ({"test_mask": torch.ones(5, dtype=torch.bool)}, r"test_mask must be boolean \[8\]"),
+        ({"y": torch.rand(8)}, "whole numbers"),
+        ({"x": torch.full((8, 3), torch.nan)}, "24 values"),
+        ({"edge_index": torch.tensor([[0], [8]]), "edge_weight": None}, "node id 8"),
     ],
 )
 def test_bad_pyg_data_is_refused(change, match):

@@ -56,11 +56,28 @@ def test_string_ids_stay_strings(tmp_path):
 
 def test_string_ids_without_features_are_numbered_as_they_appear(tmp_path):
     dataset = load_dataset(write(tmp_path, edges_csv="b,a\n007,b\n"))
-    assert dataset.node_ids == ["b", "007", "a"] or dataset.node_ids == ["b", "a", "007"]
+    assert sorted(dataset.node_ids) == ["007", "a", "b"]
     position = {name: at for at, name in enumerate(dataset.node_ids)}
     assert dense(dataset)[position["b"], position["007"]] == 1
     assert dense(dataset)[position["a"], position["007"]] == 0
     assert dataset.graph.features == {}
+
+
+@pytest.mark.parametrize(
+    ("content", "num_edges", "ids"),
+    [
+        ("a,b\nc,d\n", 2, True),
+        ("x,y\n0,1\n1,2\n", 2, False),
+        ("x,y,w\na,b,2\n", 1, True),
+        ("a,b,2\nb,c,1\n", 2, True),
+        ("source,target\na,b\n", 1, True),
+        ("a,b\n1,2\nc,1\n", 3, True),
+    ],
+)
+def test_a_header_is_told_from_an_edge(tmp_path, content, num_edges, ids):
+    dataset = load_dataset(write(tmp_path, edges_csv=content))
+    assert dataset.graph.adjacency.num_arcs == 2 * num_edges
+    assert (dataset.node_ids is not None) == ids
 
 
 def test_numeric_ids_with_an_id_column_are_names(tmp_path):
@@ -118,10 +135,9 @@ def test_arrays_and_matrices(tmp_path):
 
 def test_parquet_features(tmp_path, monkeypatch):
     pyarrow = pytest.importorskip("pyarrow")
-    import pyarrow.parquet
-
+    parquet = pytest.importorskip("pyarrow.parquet")
     write(tmp_path, edges_csv="0,1\n")
-    pyarrow.parquet.write_table(pyarrow.table({"a": [1.0, 2.0], "b": [3.0, 4.0]}), tmp_path / "features.parquet")
+    parquet.write_table(pyarrow.table({"a": [1.0, 2.0], "b": [3.0, 4.0]}), tmp_path / "features.parquet")
     assert load_dataset(tmp_path).graph.x.tolist() == [[1, 3], [2, 4]]
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
@@ -130,35 +146,38 @@ def test_parquet_features(tmp_path, monkeypatch):
 
 
 BAD = {
-    "no edges file": (dict(features_csv="1\n"), "no edges file"),
-    "two edges files": (dict(edges_csv="0,1\n", edges_tsv="0\t1\n"), "edges.csv and edges.tsv"),
-    "empty file": (dict(edges_csv="\n"), "no rows"),
-    "only a header": (dict(edges_csv="source,target\n"), "no rows"),
-    "one column": (dict(edges_csv="0\n1\n"), "1 columns"),
-    "four columns": (dict(edges_csv="0,1,1,1\n"), "4 columns"),
-    "ragged": (dict(edges_csv="0,1\n1\n"), "line 2 has 1 cells, expected 2"),
-    "negative": (dict(edges_csv="0,1\n-4,1\n"), "negative node id -4"),
-    "out of range": (dict(edges_csv="0,1\n1,7\n", features_csv="1\n2\n"), "node id 7"),
-    "huge id": (dict(edges_csv="0,1\n1,99999999999999999999999\n"), "99999999999999999999999"),
-    "foreign keys": (dict(edges_csv="5000000000,5000000001\n"), "5000000001"),
-    "bad weight": (dict(edges_csv="0,1,x\n0,2,1\n"), "'x' in column 3"),
-    "nan weight": (dict(edges_csv="0,1,nan\n0,2,1\n"), "nan at edge 0"),
-    "ids without column": (dict(edges_csv="a,b\n", features_csv="1\n2\n"), "'a' .*first column named id"),
-    "unknown id": (dict(edges_csv="a,b\nb,zz\n", features_csv="id,x\na,1\nb,2\n"), "line 2 names node 'zz'"),
+    "no edges file": ({"features_csv": "1\n"}, "no edges file"),
+    "two edges files": ({"edges_csv": "0,1\n", "edges_tsv": "0\t1\n"}, "edges.csv and edges.tsv"),
+    "empty file": ({"edges_csv": "\n"}, "no rows"),
+    "only a header": ({"edges_csv": "source,target\n"}, "no rows"),
+    "one column": ({"edges_csv": "0\n1\n"}, "1 columns"),
+    "four columns": ({"edges_csv": "0,1,1,1\n"}, "4 columns"),
+    "ragged": ({"edges_csv": "0,1\n1\n"}, "line 2 has 1 cells, expected 2"),
+    "negative": ({"edges_csv": "0,1\n-4,1\n"}, "negative node id -4"),
+    "out of range": ({"edges_csv": "0,1\n1,7\n", "features_csv": "1\n2\n"}, "node id 7"),
+    "huge id": ({"edges_csv": "0,1\n1,99999999999999999999999\n"}, "99999999999999999999999"),
+    "foreign keys": ({"edges_csv": "5000000000,5000000001\n"}, "5000000001"),
+    "bad weight": ({"edges_csv": "0,1,x\n0,2,1\n"}, "'x' in column 3"),
+    "nan weight": ({"edges_csv": "0,1,nan\n0,2,1\n"}, "nan at edge 0"),
+    "ids without column": ({"edges_csv": "a,b\n", "features_csv": "1\n2\n"}, "'a' .*first column named id"),
+    "unknown id": ({"edges_csv": "a,b\nb,zz\n", "features_csv": "id,x\na,1\nb,2\n"}, "line 2 names node 'zz'"),
     "unknown label id": (
-        dict(edges_csv="a,b\n", features_csv="id,x\na,1\nb,2\n", labels_csv="id,y\na,0\nq,1\n"),
+        {"edges_csv": "a,b\n", "features_csv": "id,x\na,1\nb,2\n", "labels_csv": "id,y\na,0\nq,1\n"},
         "line 3 names node 'q'",
     ),
-    "repeated id": (dict(edges_csv="a,b\n", features_csv="id,x\na,1\na,2\n"), "'a' more than once"),
-    "text feature": (dict(edges_csv="0,1\n", features_csv="1,2\n3,red\n"), "line 2 has 'red' in column 2"),
-    "empty feature": (dict(edges_csv="0,1\n", features_csv="1,2\n3,\n"), "line 2 has '' in column 2"),
-    "nan feature": (dict(edges_csv="0,1\n", features_csv="1,2\n3,nan\n"), "nan in row 1, column 1"),
-    "id column only": (dict(edges_csv="a,b\n", features_csv="id\na\nb\n"), "no features"),
-    "half label": (dict(edges_csv="0,1\n", labels_csv="0\n1.5\n"), "line 2 has the label '1.5'"),
-    "mixed labels": (dict(edges_csv="0,1\n", labels_csv="red\n1\nblue\n".replace("red\n1", "1\nred")), "mixes"),
-    "short labels": (dict(edges_csv="0,1\n1,2\n", features_csv="1\n2\n3\n", labels_csv="0\n1\n"), "2 entries for 3"),
-    "bad split": (dict(edges_csv="0,1\n", features_csv="1\n2\n", splits_csv="train\nexam\n"), "'exam'"),
-    "contradicting weights": (dict(edges_csv="0,1,2\n1,0,3\n"), "0 - 1"),
+    "repeated id": ({"edges_csv": "a,b\n", "features_csv": "id,x\na,1\na,2\n"}, "'a' more than once"),
+    "text feature": ({"edges_csv": "0,1\n", "features_csv": "1,2\n3,red\n"}, "line 2 has 'red' in column 2"),
+    "empty feature": ({"edges_csv": "0,1\n", "features_csv": "1,2\n3,\n"}, "line 2 has '' in column 2"),
+    "nan feature": ({"edges_csv": "0,1\n", "features_csv": "1,2\n3,nan\n"}, "nan in row 1, column 1"),
+    "id column only": ({"edges_csv": "a,b\n", "features_csv": "id\na\nb\n"}, "no features"),
+    "half label": ({"edges_csv": "0,1\n", "labels_csv": "0\n1.5\n"}, "line 2 has the label '1.5'"),
+    "mixed labels": ({"edges_csv": "0,1\n", "labels_csv": "red\n1\nblue\n".replace("red\n1", "1\nred")}, "mixes"),
+    "short labels": (
+        {"edges_csv": "0,1\n1,2\n", "features_csv": "1\n2\n3\n", "labels_csv": "0\n1\n"},
+        "2 entries for 3",
+    ),
+    "bad split": ({"edges_csv": "0,1\n", "features_csv": "1\n2\n", "splits_csv": "train\nexam\n"}, "'exam'"),
+    "contradicting weights": ({"edges_csv": "0,1,2\n1,0,3\n"}, "0 - 1"),
 }
 
 

@@ -211,7 +211,7 @@ def test_early_stopping_counter_survives_resume(tmp_path):
         return step(batch, clock, streams)
 
     interrupted.training_step = stop_at_three
-    trainer = Trainer(epochs=7, patience=3, device="cpu")
+    trainer = Trainer(epochs=7, patience=3, device="cpu", optimizer="sgd", learning_rate=1.0)
     with pytest.raises(KeyboardInterrupt):
         trainer.fit(interrupted, tiny_graph(), streams=Streams(0), run_dir=tmp_path, progress=False)
     assert CheckpointStore(tmp_path / "checkpoint").load().state.clock.step == 4
