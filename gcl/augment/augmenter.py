@@ -8,6 +8,7 @@ import numbers
 from collections.abc import Mapping
 from typing import Any, ClassVar, TypeVar
 
+import torch
 from torch import Generator, Tensor
 
 from gcl.augment.pyg_data import graph_of, is_pyg_data, update_data
@@ -22,8 +23,8 @@ class Augmenter:
     """Draws one random view of a graph; subclasses write :meth:`augment`, and :meth:`fit_graph` where they need it.
 
     A constructor stores its arguments unchanged under their own names. What ``fit`` computes is a tensor whose name
-    ends in ``_`` and is listed in ``fitted``. Per-arc tensors are indexed by ``Adjacency.arc_ids()`` and per-node ones by
-    ``Graph.node_id``, so that what was fitted on the whole graph serves its parts and masked views.
+    ends in ``_`` and is listed in ``fitted``. Per-arc tensors are indexed by ``Adjacency.arc_ids()`` and per-node ones
+    by ``Graph.node_id``, so that what was fitted on the whole graph serves its parts and masked views.
 
     ``fit`` and a call take a ``Graph``, a ``View`` or PyG data. A call gives a ``View``, and ``Data`` for ``Data``, so
     that an augmenter works inside ``torch_geometric.transforms.Compose``.
@@ -100,12 +101,12 @@ class Augmenter:
         if not all(hasattr(self, name) for name in self.fitted):
             raise NotFittedError(f"{type(self).__name__} is not fitted; call fit(graph) first")
 
-    def fitted_on(self, name: str, like: Tensor) -> Tensor:
-        """A fitted tensor on the device of ``like``; it stays there for the next call."""
+    def fitted_on(self, name: str, device: torch.device) -> Tensor:
+        """A fitted tensor on a device; it stays there for the next call."""
         self.check_fitted()
         value: Tensor = getattr(self, name)
-        if value.device != like.device:
-            value = value.to(like.device)
+        if value.device != device:
+            value = value.to(device)
             setattr(self, name, value)
         return value
 

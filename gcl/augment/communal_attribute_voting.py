@@ -74,12 +74,11 @@ class CommunalAttributeVoting(Augmenter):
 
     def augment(self, view: View, generator: Generator | None) -> View:
         """The view with columns masked."""
-        features = view.features()
-        score = self.fitted_on("score_", features.col if isinstance(features, Adjacency) else features)
-        if features.shape[1] != score.numel():
+        score = self.fitted_on("score_", view.device)
+        columns = view.graph.spec.in_channels.get(view.graph.target, 0)
+        if columns != score.numel():
             raise DataError(
-                f"this graph has {features.shape[1]} attributes and the fitted one {score.numel()}; "
-                f"call fit on this graph"
+                f"this graph has {columns} attributes and the fitted one {score.numel()}; call fit on this graph"
             )
         u = torch.rand(score.numel(), generator=generator, device=score.device)  # [F]
         return view.mask_columns(u >= self._drop_prob(score))

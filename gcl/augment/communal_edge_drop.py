@@ -80,7 +80,7 @@ class CommunalEdgeDrop(Augmenter):
         """The view with arcs dropped."""
         adjacency = view.relation()
         name = next(iter(view.adjacency))
-        keep_prob = self._keep_prob(of_arcs(self.fitted_on("score_", adjacency.col), adjacency))
+        keep_prob = self._keep_prob(of_arcs(self.fitted_on("score_", adjacency.device), adjacency))
         if self.symmetric:
             check_symmetric(view.graph.relations[name], adjacency, "CommunalEdgeDrop")
         u = draw_uniform(adjacency, generator, symmetric=self.symmetric)
@@ -89,7 +89,7 @@ class CommunalEdgeDrop(Augmenter):
     def edge_drop_prob(self, graph: Graph | Any) -> Tensor:
         """Probability that each stored arc of the only relation is dropped, ``[arcs]``."""
         adjacency = graph_of(graph).adjacency
-        score = of_arcs(self.fitted_on("score_", adjacency.col), adjacency)
+        score = of_arcs(self.fitted_on("score_", adjacency.device), adjacency)
         return (1 - self._keep_prob(score)).float()
 
     @property
@@ -104,7 +104,7 @@ class CommunalEdgeDrop(Augmenter):
         return 1 - self.keep_prob_
 
     def _keep_prob(self, score: Tensor) -> Tensor:
-        mean = self.fitted_on("mean_score_", score)
+        mean = self.fitted_on("mean_score_", score.device)
         return ((1 - self.drop_prob) * score / mean).clamp(1 - self.max_drop_prob, 1)
 
 

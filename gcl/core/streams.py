@@ -50,7 +50,11 @@ class Streams:
         """
         devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
         with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(self.integer(purpose, *counters))
+            # Not torch.manual_seed: it formats a stack trace for every kind of device that is absent.
+            seed = self.integer(purpose, *counters)
+            torch.default_generator.manual_seed(seed)
+            if devices:
+                torch.cuda.manual_seed_all(seed)
             yield
 
     def __repr__(self) -> str:

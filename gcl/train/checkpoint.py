@@ -10,6 +10,7 @@ import pickle
 import re
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -140,7 +141,8 @@ class CheckpointStore:
             raise OutputError(
                 f"the checkpoint could not be written to {self.folder} ({error}); make room and resume"
             ) from error
-        self.clean()
+        with suppress(OSError):  # the checkpoint is there; the next save cleans up
+            self.clean()
         return final
 
     def clean(self) -> None:

@@ -24,7 +24,7 @@ from gcl.train.memory import peak_memory_bytes
 from gcl.train.metrics import MetricsLog
 from gcl.train.progress import TrainingProgress
 from gcl.train.random_state import scope
-from gcl.train.weights import copy_weights, load_weights
+from gcl.train.weights import copy_weights, get_weights, load_weights
 
 if TYPE_CHECKING:
     from gcl.train.trainer import Trainer
@@ -326,7 +326,7 @@ class Loop:
             return
         self.state.metrics_bytes = self.log.sync()
         optimizer = None if self.optimizer is None else self.optimizer.state_dict()
-        self.store.save(name, Checkpoint(copy_weights(self.method), self.state, optimizer, self.best, self.random))
+        self.store.save(name, Checkpoint(get_weights(self.method), self.state, optimizer, self.best, self.random))
 
     def _stop_if_asked(self, *, save: bool = True) -> None:
         if not self.interruption.requested:

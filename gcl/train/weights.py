@@ -10,17 +10,25 @@ from torch import Tensor, nn
 from gcl.core.errors import CheckpointError, ConfigError
 
 
-def copy_weights(module: nn.Module) -> dict[str, Tensor]:
-    """Copies of all parameters and persistent buffers, each with memory of its own, on the module's device."""
-    copies = {}
-    for name, value in module.state_dict().items():
+def get_weights(module: nn.Module) -> dict[str, Tensor]:
+    """All parameters and persistent buffers, as they are and without gradient.
+
+    Raises:
+        ConfigError: the module keeps state that is not a tensor.
+    """
+    weights = module.state_dict()
+    for name, value in weights.items():
         if not isinstance(value, Tensor):
             raise ConfigError(
                 f"{type(module).__name__} keeps the state {name!r} as {type(value).__name__}, but checkpoints hold "
                 "tensors only; make it a buffer"
             )
-        copies[name] = value.detach().clone(memory_format=torch.contiguous_format)
-    return copies
+    return dict(weights)
+
+
+def copy_weights(module: nn.Module) -> dict[str, Tensor]:
+    """Copies of what :func:`get_weights` gives, on the module's device."""
+    return {name: value.clone(memory_format=torch.contiguous_format) for name, value in get_weights(module).items()}
 
 
 def load_weights(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:

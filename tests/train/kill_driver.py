@@ -89,6 +89,8 @@ def in_child(train, run_dir) -> int:
 
 
 def main(folder: Path) -> None:
+    import lightning_fabric  # noqa: F401 - once, for all children
+
     codes = {"whole": [in_child(tiny_method.fit, folder / "whole")]}
     for name, attempts in SCENARIOS.items():
         run_dir = folder / name.replace(" ", "-")

@@ -148,7 +148,7 @@ def test_pickle_is_not_executed(tmp_path, monkeypatch):
             return os.mkdir, (str(tmp_path / "executed"),)
 
     store = CheckpointStore(tmp_path / "checkpoint")
-    monkeypatch.setattr(torch, "save", lambda record, path: path.write_bytes(pickle.dumps(Evil())))
+    monkeypatch.setattr(torch, "save", lambda record, path: path.write_bytes(pickle.dumps(Evil(), protocol=2)))
     store.save("last", example(1))
     with pytest.raises(CheckpointError, match=r"trainer\.pt"):
         store.load()
@@ -181,8 +181,7 @@ def test_failure_between_any_two_file_operations_leaves_old_or_new(tmp_path, mon
             try:
                 store.save("last", new)
                 saved = True
-            except OSError as error:
-                assert isinstance(error, OutputError) or os.unlink  # raised while cleaning up after itself
+            except OutputError:
                 saved = False
         reopened = CheckpointStore(store.folder)
         if first and not reopened.exists():
@@ -195,7 +194,7 @@ def test_failure_between_any_two_file_operations_leaves_old_or_new(tmp_path, mon
             assert step == 2 or not saved
         # Whatever was left behind, the next save works and cleans up.
         reopened.save("last", new)
-        assert len(list(store.folder.iterdir())) == 2
+        assert len(list(store.folder.iterdir())) == 2  # the pointer and its folder
         assert_same(reopened.load(), new)
         if calls <= count:
             break
