@@ -72,20 +72,27 @@ def as_augmenter(part: Any) -> Any:
 def _with_edges(view: View, new: Adjacency) -> View:
     """The view with other edges: a mask where some only went, else a new structure whose known arcs keep their ids."""
     ((name, old),) = view.adjacency.items()
-    if not old.num_arcs:
-        ids = torch.full_like(new.arc_ids(), NEW_ARC)
-        return view.with_adjacency(name, dataclasses.replace(new, edge_id=ids)) if new.num_arcs else view
-    old_keys, new_keys = _keys(old), _keys(new)
-    position = torch.searchsorted(old_keys, new_keys).clamp(max=old.num_arcs - 1)
-    known = old_keys[position] == new_keys
-    kept = position if old.keep is None else position[old.keep[position]]
-    only_dropped = bool(known.all()) and kept.numel() == new.num_arcs and _same(old.weight, new.weight, position)
-    if only_dropped:
-        keep = torch.zeros(old.num_arcs, dtype=torch.bool, device=old.device).index_fill_(0, position, True)
+    position, known = _find(old, new)
+    if old.keep is not None:
+        known = known & old.keep[position]
+    if bool(known.all()) and _same(old.weight, new.weight, position):
         before = old.num_arcs if old.keep is None else int(old.keep.sum())
+        keep = torch.zeros(old.num_arcs, dtype=torch.bool, device=old.device).index_fill_(0, position, True)
         return view if new.num_arcs == before else view.with_adjacency(name, old.masked(keep))
-    ids = torch.where(known, old.arc_ids()[position], NEW_ARC)
+    whole = view.graph.relations[name]  # the view may have lost arcs that the transform brings back
+    position, known = _find(whole, new)
+    ids = torch.full_like(position, NEW_ARC)
+    ids[known] = whole.arc_ids()[position[known]]
     return view.with_adjacency(name, dataclasses.replace(new, edge_id=ids))
+
+
+def _find(old: Adjacency, new: Adjacency) -> tuple[Tensor, Tensor]:
+    """Position of each arc of ``new`` among those of ``old``, and whether it is one, ``[E]`` each."""
+    old_keys, new_keys = _keys(old), _keys(new)
+    if not old.num_arcs:
+        return torch.zeros_like(new_keys), torch.zeros_like(new_keys, dtype=torch.bool)
+    position = torch.searchsorted(old_keys, new_keys).clamp(max=old.num_arcs - 1)
+    return position, old_keys[position] == new_keys
 
 
 def _with_features(view: View, new: Graph, transform: str) -> View:
@@ -127,7 +134,7 @@ def _seeded(generator: Generator | None) -> Iterator[None]:
         return
     seed = draw_seed(generator)
     python_state, numpy_state = random.getstate(), np.random.get_state()
-    devices = [generator.device] if generator.device.type == "cuda" else []
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
     try:
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(seed)

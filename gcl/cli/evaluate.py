@@ -81,10 +81,6 @@ def _show(report: Report, name: str, json: bool) -> None:
     if json:
         print_json(report.to_json())
         return
-    from rich.console import Console
+    from gcl.report.table import print_scores, report_console
 
-    from gcl.report.table import score_table
-
-    runs = len(next(iter(report.values.values())))
-    title = f"{report.task}, protocol {report.protocol}, {report.n} nodes, ± over {runs} runs"
-    Console().print(score_table({name: report}, title))
+    print_scores(report_console(), {name: {"embeddings": report}}, num_seeds=1)

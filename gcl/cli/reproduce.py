@@ -28,15 +28,13 @@ def reproduce(
     if json:
         print_json({"comparison": comparison, "results": str(path)})
         return
-    from rich.console import Console
+    from gcl.report.table import print_scores, report_console
 
-    from gcl.report.table import print_scores
-
-    console = Console()
-    print_scores(console, result.scores)
+    console = report_console()
+    print_scores(console, result.scores, num_seeds=len(result.runs))
     for record in comparison:
-        console.print(_sentence(record), highlight=False)
-    console.print(f"every run with its seed, versions, time and memory: {path}", highlight=False)
+        console.print(_sentence(record), soft_wrap=True)
+    console.print(f"every run with its seed, versions, time and memory: {path}", soft_wrap=True)
 
 
 def _sentence(record: dict[str, Any]) -> str:

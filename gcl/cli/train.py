@@ -81,16 +81,14 @@ def show(result: Result, folder: Path, json: bool) -> None:
     if json:
         print_json({**result.to_json(), "out": str(folder)})
         return
-    from rich.console import Console
+    from gcl.report.table import print_scores, report_console
 
-    from gcl.report.table import print_scores
-
-    console = Console()
-    print_scores(console, result.scores)
+    console = report_console()
+    print_scores(console, result.scores, num_seeds=len(result.runs))
     seconds = [sum(run.cost["seconds"].values()) for run in result.runs]
     memory = max(run.cost["peak_memory_bytes"] for run in result.runs)
     console.print(
         f"{len(seconds)} run{'s' * (len(seconds) > 1)}, {sum(seconds):.1f} s, peak memory of the process "
         f"{memory / 2**20:.0f} MiB; written to {folder}",
-        highlight=False,
+        soft_wrap=True,
     )

@@ -47,5 +47,5 @@ def resolve_name(name: str, *, kind: str | None = None) -> str:
     found = find_name(name, kind=kind)
     if found is None:
         choices = card_names() if "/" in name else tuple({choice.split("/", 1)[1] for choice in card_names()})
-        raise DataError(f"{unknown('dataset', name, choices)}; `gcl data list` shows all, a file needs its path")
+        raise DataError(f"{unknown('dataset', name, choices)} (`gcl data list` shows all; a file needs its path)")
     return found

@@ -69,7 +69,20 @@ def cluster_scores(assignment: Tensor, y: Tensor) -> dict[str, float]:
     }
 
 
-def kmeans_assign(z: Tensor, k: int, *, normalize: bool = True, seed: int = 0, n_init: int = 10) -> Tensor:
+@dataclass(frozen=True, eq=False)
+class KMeansFit:
+    """A clustering by k-means.
+
+    Args:
+        labels: cluster of each row, int64 ``[N]``.
+        inertia: sum of squared distances to the centres.
+    """
+
+    labels: Tensor
+    inertia: float
+
+
+def kmeans_assign(z: Tensor, k: int, *, normalize: bool = True, seed: int = 0, n_init: int = 10) -> KMeansFit:
     """Clusters rows by k-means (scikit-learn: k-means++ starts, Lloyd's iterations, the best of ``n_init`` runs).
 
     Runs on one thread: with several, sums are added in an order that changes from run to run.
@@ -82,13 +95,13 @@ def kmeans_assign(z: Tensor, k: int, *, normalize: bool = True, seed: int = 0, n
         n_init: runs, from 1.
 
     Returns:
-        Cluster of each row, int64 ``[N]``.
+        The assignment and its inertia.
 
     Raises:
         ConfigError: ``k``, ``seed`` or ``n_init`` out of range.
         DataError: not a matrix of finite real numbers.
     """
-    return _kmeans(_points(z, normalize), k, seed, n_init)[0]
+    return _kmeans(_points(z, normalize), k, seed, n_init)
 
 
 def kmeans_report(
@@ -124,8 +137,8 @@ def kmeans_report(
     if not seeds:
         raise ConfigError("k-means needs at least one seed")
     runs = [_kmeans(points, k, seed, n_init) for seed in seeds]
-    values = by_metric([cluster_scores(assignment, y) for assignment, _ in runs])
-    details = {"k": k, "n_init": n_init, "inertia": [inertia for _, inertia in runs]}
+    values = by_metric([cluster_scores(run.labels, y) for run in runs])
+    details = {"k": k, "n_init": n_init, "inertia": [run.inertia for run in runs]}
     protocol = "kmeans-l2" if normalize else "kmeans"
     return Report("clustering", protocol, int((y >= 0).sum()), values, seeds, details)
 
@@ -183,7 +196,7 @@ class Clustering:
     def validate(self, outputs: Outputs, held: HeldClasses) -> dict[str, float]:
         """``{"explained": share of the variance that lies between clusters}``; looks at no label."""
         points = _points(outputs.main, self.normalize)
-        _, inertia = _kmeans(points, held.k, 0, self.n_init)
+        inertia = _kmeans(points, held.k, 0, self.n_init).inertia
         total = float(np.square(points - points.mean(axis=0)).sum())
         return {"explained": 1.0 - inertia / total if total > 0 else 0.0}
 
@@ -208,15 +221,14 @@ def _points(z: Tensor, normalize: bool) -> np.ndarray:
     return (F.normalize(z, dim=1) if normalize else z).numpy()
 
 
-def _kmeans(points: np.ndarray, k: int, seed: int, n_init: int) -> tuple[Tensor, float]:
-    """Cluster of each row, and the sum of squared distances to the centres."""
+def _kmeans(points: np.ndarray, k: int, seed: int, n_init: int) -> KMeansFit:
     _check_k(k, len(points))
     _check_count("n_init", n_init)
     if isinstance(seed, bool) or not 0 <= seed < 2**32:
         raise ConfigError(f"a k-means seed must be a whole number from 0 to 2**32 - 1, got {seed!r}")
     with threadpool_limits(1):
         model = KMeans(n_clusters=k, n_init=n_init, random_state=int(seed)).fit(points)
-    return torch.from_numpy(model.labels_.astype(np.int64)), float(model.inertia_)
+    return KMeansFit(torch.from_numpy(model.labels_.astype(np.int64)), float(model.inertia_))
 
 
 def _num_classes(y: Tensor) -> int:

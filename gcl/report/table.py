@@ -12,11 +12,16 @@ from gcl.core.report import Report
 LABELS = {"accuracy": "accuracy", "macro_f1": "macro-F1", "nmi": "NMI", "ari": "ARI"}
 
 
-def score_table(rows: Mapping[str, Report], title: str, *, trained: str | None = None) -> Table:
+def report_console() -> Console:
+    """A console for results: as wide as the terminal, 120 columns elsewhere."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=120)
+
+
+def score_table(rows: Mapping[str, Report]) -> Table:
     """One row a set of embeddings: mean and standard deviation of each metric in percent; the best mean is bold."""
     metrics = list(next(iter(rows.values())).values)
-    table = Table(title=title, title_justify="left", title_style="bold")
-    table.add_column("embeddings")
+    table = Table("embeddings")
     for metric in metrics:
         table.add_column(LABELS.get(metric, metric), justify="right")
     best = {metric: max(report.mean(metric) for report in rows.values()) for metric in metrics}
@@ -27,7 +32,7 @@ def score_table(rows: Mapping[str, Report], title: str, *, trained: str | None =
             if len(report.values[metric]) > 1:
                 text += f" ± {100 * report.std(metric):.2f}"
             cells.append(f"[bold]{text}[/bold]" if len(rows) > 1 and report.mean(metric) == best[metric] else text)
-        table.add_row(name, *cells, end_section=name != trained and False)
+        table.add_row(name, *cells)
     return table
 
 
@@ -44,21 +49,18 @@ def beaten_floors(rows: Mapping[str, Report], trained: str, metric: str) -> str:
         parts.append(f"training beats {', '.join(above)}")
     if below:
         parts.append(f"training does NOT beat {', '.join(below)}")
-    return f"{LABELS.get(metric, metric)}: {'; '.join(parts)} (percentage points)"
+    return f"{LABELS.get(metric, metric)}, in points: {'; '.join(parts)}"
 
 
-def print_scores(console: Console, scores: Mapping[str, Mapping[str, Report]], *, trained: str = "trained") -> None:
-    """Prints one table a protocol, and what the floors say."""
+def print_scores(console: Console, scores: Mapping[str, Mapping[str, Report]], *, num_seeds: int) -> None:
+    """Prints one table an evaluator, and what the floors say."""
     for name, rows in scores.items():
-        report = next(iter(rows.values()))
-        seeds = rows[trained].seeds if trained in rows else report.seeds
-        title = f"{name}: {report.task}, protocol {report.protocol}, {report.n} nodes"
-        if len(seeds) > 1:
-            title += f"; {len(seeds)} training seeds, ± over seeds"
-        console.print(score_table(rows, title, trained=trained))
-        if trained in rows:
-            metric = next(iter(report.values))
-            sentence = beaten_floors(rows, trained, metric)
-            if sentence:
-                console.print(sentence, highlight=False)
+        last = list(rows.values())[-1]
+        task = "" if name == last.task else f"{last.task}, "
+        runs = f"{num_seeds} training seeds" if num_seeds > 1 else f"{len(next(iter(last.values.values())))} runs"
+        console.print(f"[bold]{name}[/bold]: {task}protocol {last.protocol}, {last.n} nodes, ± over {runs}")
+        console.print(score_table(rows))
+        sentence = beaten_floors(rows, "trained", next(iter(last.values))) if "trained" in rows else ""
+        if sentence:
+            console.print(sentence)
         console.print()

@@ -39,9 +39,7 @@ def test_numeric_ids_without_an_id_column_are_positions(tmp_path):
 def test_string_ids_stay_strings(tmp_path):
     write(
         tmp_path,
-        edges_csv="from,to,weight\n007,bond\nbond,x7\n".replace("007,bond", "007,bond,2").replace(
-            "bond,x7", "bond,x7,3"
-        ),
+        edges_csv="from,to,weight\n007,bond,2\nbond,x7,3\n",
         features_csv="id,age,height\nx7,1,2\n007,3,4\nbond,5,6\n",
         labels_csv="id,label\nbond,1\n007,0\n",
         splits_csv="id,split\n007,train\nbond,valid\nx7,test\n",
@@ -107,7 +105,6 @@ def test_text_files_with_blanks_and_comments(tmp_path):
 
 
 def test_a_byte_order_mark_quotes_and_semicolons(tmp_path):
-    (tmp_path / "edges.csv").write_text('\ufeffsource;target\n"a, b";c\n', encoding="utf-8")
     (tmp_path / "edges.csv").write_text('\ufeffsource,target\n"a, b",c\n', encoding="utf-8")
     assert load_dataset(tmp_path).node_ids == ["a, b", "c"]
     (tmp_path / "edges.csv").write_text("source;target\na;c\n", encoding="utf-8")
@@ -171,7 +168,7 @@ BAD = {
     "nan feature": ({"edges_csv": "0,1\n", "features_csv": "1,2\n3,nan\n"}, "nan in row 1, column 1"),
     "id column only": ({"edges_csv": "a,b\n", "features_csv": "id\na\nb\n"}, "no features"),
     "half label": ({"edges_csv": "0,1\n", "labels_csv": "0\n1.5\n"}, "line 2 has the label '1.5'"),
-    "mixed labels": ({"edges_csv": "0,1\n", "labels_csv": "red\n1\nblue\n".replace("red\n1", "1\nred")}, "mixes"),
+    "mixed labels": ({"edges_csv": "0,1\n", "labels_csv": "1\nred\nblue\n"}, "mixes"),
     "short labels": (
         {"edges_csv": "0,1\n1,2\n", "features_csv": "1\n2\n3\n", "labels_csv": "0\n1\n"},
         "2 entries for 3",

@@ -233,12 +233,8 @@ def test_a_rectangle_and_wrong_labels_are_refused():
 
 
 @pytest.mark.data
-def test_modularity_of_amazon_photo():
-    root = Path(os.environ.get("GCL_DATA", Path(gcl.__file__).parents[2] / "shared" / "data"))
-    path = root / "node" / "amazon_photo.npz"
-    if not path.exists():
-        pytest.skip("benchmark data is absent")
-    arrays = np.load(path, allow_pickle=False)
+def test_modularity_of_amazon_photo(data_root):
+    arrays = np.load(data_root / "node" / "amazon_photo.npz", allow_pickle=False)
     edges, num_nodes = torch.from_numpy(arrays["edge_index"]).long(), int(arrays["num_nodes"])
     adjacency = Adjacency.from_edge_index(torch.cat([edges, edges.flip(0)], 1), (num_nodes, num_nodes))
     assert modularity(adjacency, detect_communities(adjacency, seed=0)) == pytest.approx(0.7377, abs=0.005)

@@ -128,8 +128,9 @@ class Case:
         values = {"rows": (rows,), "columns": (cols,), "both": (rows, cols), "weighted": (rows,)}[form]
         weight = self.row_weight.double().requires_grad_()
         if form == "weighted":
-            total = sum(weight[i] * rows[i] for i in range(len(rows)) if rows[i] > -math.inf)
-            values = (total,)
+            there = rows > -math.inf
+            total = (weight[there] * rows[there]).sum()
+            values = (total if (weight[~there] == 0).all() else torch.tensor(-math.inf, dtype=torch.float64),)
             extra = [weight]
         else:
             factors = self.factors(form)
