@@ -73,13 +73,11 @@ def cluster(
         scored = {"seeds": list(range(seeds)), "metrics": {}} if report is None else report.to_json()
         print_json({**record, **scored, "sizes": sizes, **({"out": str(out)} if out else {})})
         return
-    from rich.console import Console
+    from gcl.report.table import print_scores, report_console
 
-    from gcl.report.table import score_table
-
-    console = Console()
+    console = report_console()
     if report is not None:
-        console.print(score_table({str(file): report}, f"{method}, k = {clusters}, ± over {seeds} seeds"))
-    console.print(f"{clusters} clusters of sizes {', '.join(map(str, sizes))}", highlight=False)
+        print_scores(console, {"clusters": {"embeddings": report}}, num_seeds=1)
+    console.print(f"{clusters} clusters of sizes {', '.join(map(str, sizes))}", soft_wrap=True)
     if out is not None:
-        console.print(f"assignment written to {out}", highlight=False)
+        console.print(f"assignment written to {out}", soft_wrap=True)

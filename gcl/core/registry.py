@@ -14,9 +14,11 @@ PARTS: dict[str, dict[str, str]] = {
     "augmenter": {
         "communal_attribute_voting": "gcl.augment.communal_attribute_voting:CommunalAttributeVoting",
         "communal_edge_drop": "gcl.augment.communal_edge_drop:CommunalEdgeDrop",
+        "compose": "gcl.augment.compose:Compose",
         "edge_drop": "gcl.augment.edge_drop:EdgeDrop",
         "feature_mask": "gcl.augment.feature_mask:FeatureMask",
         "identity": "gcl.augment.identity:Identity",
+        "pyg": "gcl.augment.pyg_transform:PyGTransform",
     },
     "communities": {"communities": "gcl.augment.communities:Communities"},
     "encoder": {

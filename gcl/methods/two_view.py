@@ -13,7 +13,7 @@ from gcl.core.context import Batch, Clock, LayerTrace, LossContext, Outputs, Pre
 from gcl.core.errors import ConfigError
 from gcl.core.graph import Graph
 from gcl.core.graph_spec import GraphSpec
-from gcl.core.resolve import Slot, resolve, resolve_many
+from gcl.core.resolve import Slot, resolve
 from gcl.core.streams import Streams
 from gcl.methods.method import Method
 
@@ -50,6 +50,7 @@ class TwoView(Method):
 
     provides: ClassVar[tuple[str, ...]] = ("epoch", "anchors", "node_weight")
 
+    augment: Mapping[str, Any]
     anchors: int | None
     node_weight_: Tensor | None
     regularizer_state_: dict[str, Tensor]
@@ -166,7 +167,7 @@ class TwoView(Method):
     # -- helpers -----------------------------------------------------------------------------------------------------
 
     def _augmenters(self) -> list[Compose]:
-        return [Compose(resolve_many("augmenter", self.augment[view])) for view in ("view1", "view2")]
+        return [Compose(self.augment[view]) for view in ("view1", "view2")]
 
     def _check(self, augmenters: list[Compose], loss: Any) -> None:
         provided = {*self.provides, *(name for augmenter in augmenters for name in augmenter.provides)}

@@ -118,7 +118,9 @@ def test_huge_logits():
 
 def test_zero_gradient_of_empty_rows():
     empty = Adjacency.from_edge_index(torch.zeros(2, 0, dtype=torch.int64), (4, 3))
-    some = make_adjacency(4, 3, masked=True).masked(torch.zeros(make_adjacency(4, 3).num_arcs, dtype=torch.bool), compact=False)
+    some = make_adjacency(4, 3, masked=True).masked(
+        torch.zeros(make_adjacency(4, 3).num_arcs, dtype=torch.bool), compact=False
+    )
     weightless = make_adjacency(4, 3)
     weightless = weightless.with_weight(torch.zeros(weightless.num_arcs, requires_grad=True))
     for adjacency in (empty, some, weightless):

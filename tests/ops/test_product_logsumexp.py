@@ -15,14 +15,14 @@ from gcl.ops.pair_weight import PairWeight, additive_mlp, cluster_ids, similarit
 from gcl.ops.product_logsumexp import product_logsumexp
 
 N, M, D = 23, 17, 5  # no tile size used below divides them
-SMALL = 2500  # bytes: several tiles, not kept
+SMALL = 4000  # bytes: several tiles, not kept
 
 
 @pytest.fixture(params=["one tile", "kept tiles", "tiles made twice"])
 def memory(request, monkeypatch):
     """The three ways through the code: bytes of tiles, with a cap on the tile that makes several of them."""
     if request.param == "kept tiles":
-        monkeypatch.setitem(pair_tiles.TILE_PAIRS, "cpu", 50)
+        monkeypatch.setitem(pair_tiles.TILE_PAIRS, "cpu", 150)
     return SMALL if request.param == "tiles made twice" else 2**24
 
 
@@ -64,7 +64,8 @@ def make_weight(kind, n, m):
     if kind in ("clusters", "one clustering"):
         shape = (3,) if kind == "clusters" else ()
         row, col = (torch.randint(0, 2, (size, *shape), generator=draw) for size in (n, m))
-        matrix = (row.view(n, 1, -1) != col.view(1, m, -1)).sum(-1).double()
+        differ = row.unsqueeze(1) != col.unsqueeze(0)
+        matrix = (differ.sum(-1) if shape else differ).double()
         return [], lambda: cluster_ids(row, col), lambda: matrix
     if kind == "mlp":
         sides = [normal(n, 4), normal(m, 4), normal(3, 4), normal(3), normal(3), normal(())]
@@ -96,7 +97,11 @@ class Case:
             return torch.randn(*shape, dtype=torch.float64, generator=draw)
 
         a = F.normalize(normal(n, D)) * scale
-        tensors = {"a": a, "b": F.normalize(normal(m, D)) if with_keys else None, "c": 0.3 * normal(m) if bias else None}
+        tensors = {
+            "a": a,
+            "b": F.normalize(normal(m, D)) if with_keys else None,
+            "c": 0.3 * normal(m) if bias else None,
+        }
         self.exclude = None
         if exclude == "some":
             self.exclude = torch.randint(-1, m, (n,), generator=draw) if m else torch.full((n,), -1)
@@ -212,7 +217,7 @@ def test_every_combination_agrees_with_the_dense_reference(with_keys, bias, excl
 @pytest.mark.parametrize("weight", WEIGHTS)
 @pytest.mark.parametrize("with_keys", [True, False])
 def test_precision_at_both_temperatures(temperature, dtype, weight, with_keys, memory):
-    for exclude, bias in itertools.product((None, "some"), (False, True)):
+    for exclude, bias in ((None, False), ("some", True)):
         case = Case(with_keys, bias, exclude, weight, n=2 * N, m=2 * M + 1, dtype=dtype)
         for form in FORMS:
             check(case, temperature, form, memory)
@@ -269,7 +274,7 @@ def test_float32_sums_over_many_keys():
 @pytest.mark.parametrize("weight", [None, "mlp", "similarity"])
 @pytest.mark.parametrize("form", FORMS)
 def test_gradcheck(with_keys, weight, form):
-    case = Case(with_keys, True, "some", weight, n=6, m=5)
+    case = Case(with_keys, True, "some", weight, n=5, m=4)
     tensors, sides = case.leaves(torch.float64)
     if weight == "similarity":
         sides[2] = (sides[2].detach() + 0.2).requires_grad_()  # away from the weights at which pairs vanish
@@ -286,7 +291,7 @@ def test_gradcheck(with_keys, weight, form):
             pair_weight=case.build(*sides),
             row_weight=row_weight if form == "weighted" else None,
             reduce="rows" if form == "weighted" else form,
-            memory=600,
+            memory=1500,
         )
 
     assert torch.autograd.gradcheck(function, (tensors["a"], b, tensors["c"], row_weight + 0.1, *sides))
@@ -423,7 +428,11 @@ def test_width_zero(memory):
 def test_permuting_keys_changes_nothing(n, m, scale, seed, cap):
     draw = torch.Generator().manual_seed(seed)
     a, b = (torch.randn(size, 3, dtype=torch.float64, generator=draw) * scale for size in (n, m))
-    c, labels_a, labels_b = torch.randn(m, dtype=torch.float64, generator=draw), torch.arange(n) % 3, torch.arange(m) % 3
+    c, labels_a, labels_b = (
+        torch.randn(m, dtype=torch.float64, generator=draw),
+        torch.arange(n) % 3,
+        torch.arange(m) % 3,
+    )
     exclude = torch.randint(-1, m, (n,), generator=draw)
     order = torch.randperm(m, generator=draw)
     position = torch.argsort(order)
@@ -522,7 +531,12 @@ def test_pair_weight_constructors_refuse_what_does_not_fit():
         cluster_ids(torch.zeros(3, 2, dtype=torch.int64), torch.zeros(3, 1, dtype=torch.int64))
     with pytest.raises(DataError, match="additive_mlp"):
         additive_mlp(
-            torch.ones(3, 2), torch.ones(3, 2), G1=torch.ones(4, 3), g1=torch.ones(4), g2=torch.ones(4), g0=torch.ones(1)
+            torch.ones(3, 2),
+            torch.ones(3, 2),
+            G1=torch.ones(4, 3),
+            g1=torch.ones(4),
+            g2=torch.ones(4),
+            g0=torch.ones(1),
         )
     with pytest.raises(DataError, match="not negative"):
         similarity(torch.ones(3, 2), torch.ones(3, 2), table=torch.tensor([-1.0, 1.0]))
