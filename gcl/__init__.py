@@ -5,21 +5,36 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from gcl.pipeline import Result, open_run, pipeline
+    from gcl.data.load import load_dataset
+    from gcl.run.pipeline import pipeline, resume
+    from gcl.run.reproduce import reproduce
+    from gcl.run.result import Result
+    from gcl.run.run_directory import Run, open_run
 
-__all__ = ["Result", "__version__", "open_run", "pipeline"]
+_HOMES = {
+    "Result": "gcl.run.result",
+    "Run": "gcl.run.run_directory",
+    "load_dataset": "gcl.data.load",
+    "open_run": "gcl.run.run_directory",
+    "pipeline": "gcl.run.pipeline",
+    "reproduce": "gcl.run.reproduce",
+    "resume": "gcl.run.pipeline",
+}
+
+__all__ = ["Result", "Run", "__version__", "load_dataset", "open_run", "pipeline", "reproduce", "resume"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("Result", "open_run", "pipeline"):
-        import gcl.pipeline as module
-
-        value = getattr(module, name)
-        globals()[name] = value  # keep the function where the submodule of the same name would land
-        return value
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'gcl' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

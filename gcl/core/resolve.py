@@ -260,7 +260,9 @@ def _slot_of(hint: Any) -> Slot | None:
 
 def _mapping_value(hint: Any) -> Any:
     """``X`` of ``Mapping[str, X]`` where parts are somewhere inside it, else ``None``."""
-    if get_origin(hint) in (dict, Mapping, types.MappingProxyType) or getattr(hint, "_name", None) == "Mapping":
+    if get_origin(hint) in (Union, types.UnionType):
+        return next((found for option in get_args(hint) if (found := _mapping_value(option)) is not None), None)
+    if get_origin(hint) in (dict, Mapping):
         arguments = get_args(hint)
         if len(arguments) == 2 and (_slot_of(arguments[1]) or _mapping_value(arguments[1]) is not None):
             return arguments[1]

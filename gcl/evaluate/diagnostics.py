@@ -59,10 +59,11 @@ def uniformity(z: Tensor, t: float = 2.0) -> float:
     with torch.no_grad():
         # -t |a - b|^2 = 2t a.b - t |a|^2 - t |b|^2, and lengths are 1 except for rows of zeros
         square = points.square().sum(dim=1)  # [N]
-        if bool((square > 0.5).all()):  # without a bias the products are symmetric: half the work
-            rows = product_logsumexp(points, temperature=1 / (2 * t)) - 2 * t
-        else:
-            rows = product_logsumexp(points, temperature=1 / (2 * t), key_bias=-square / 2) - t * square
+        # without a bias the products are symmetric: half the work
+        bias = None if bool((square > 0.5).all()) else -square / 2
+        rows = product_logsumexp(points, temperature=1 / (2 * t), key_bias=bias)  # [N]
+        assert isinstance(rows, Tensor)
+        rows = rows - (2 * t if bias is None else t * square)
     return float(torch.logsumexp(rows, 0)) - math.log(count) - math.log(count - 1)
 
 

@@ -41,7 +41,8 @@ def linear_probe(
 ) -> Report:
     r"""Scores embeddings by a logistic regression a split, its regularisation chosen on the validation part.
 
-    .. math:: \min_{W, b}\; \tfrac12 \lVert W \rVert^2 + C \sum_{i \in \text{train}} -\log \mathrm{softmax}(W z_i + b)_{y_i}
+    .. math:: \min_{W, b}\; \tfrac12 \lVert W \rVert^2
+        + C \sum_{i \in \text{train}} -\log \mathrm{softmax}(W z_i + b)_{y_i}
 
     with rows of unit length. It is scikit-learn's ``LogisticRegression`` (lbfgs) in float64, followed along increasing
     C from the solution before, to a gradient below 1e-5. Of equal validation accuracies the smallest C is taken. The

@@ -87,7 +87,10 @@ class NodeClassification:
         return graph.for_training(), held
 
     def validate(self, outputs: Outputs, held: Held) -> dict[str, float]:
-        """``{"accuracy": mean over splits}`` on the validation part (``grace``: cross-validated on the training part)."""
+        """``{"accuracy": mean over splits}`` on the validation part.
+
+        Protocol ``grace`` has none and gives the cross-validated accuracy on the training part.
+        """
         return self._validate(outputs.main, held.for_selection(), held.seed)
 
     def _validate(self, z: Tensor, labels: SelectionLabels, seed: int) -> dict[str, float]:

@@ -18,6 +18,7 @@ from gcl.core.report import Report
 from gcl.core.resolve import describe, find_class, resolve
 from gcl.core.streams import Streams
 from gcl.data.dataset import Dataset
+from gcl.data.features import require_features
 from gcl.data.fingerprint import graph_fingerprint
 from gcl.data.load import load_dataset
 from gcl.evaluate.diagnostics import diagnostics
@@ -150,6 +151,7 @@ def train(
     """
     if seed_folders is None:
         seed_folders = len(settings["seeds"]) > 1
+    require_features(data.graph)
     evaluators = {name: resolve("evaluator", spec) for name, spec in settings["evaluate"].items()}
     for evaluator in evaluators.values():
         evaluator.split(data.graph, seed=settings["seeds"][0])  # bad labels or splits are said before training

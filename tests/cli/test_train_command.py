@@ -162,7 +162,8 @@ def test_lists_and_doctor(gcl):
     assert healthy.json["packages"]["torch"]
 
 
-def test_the_installed_command_is_a_process_of_its_own(tmp_path):
+def test_the_command_is_a_process_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))  # also where it is not installed
     shown = subprocess.run([sys.executable, "-m", "gcl", "--version"], capture_output=True, text=True, cwd=tmp_path)
     assert shown.returncode == 0
     assert shown.stdout.startswith("gcl ")

@@ -112,7 +112,7 @@ def test_huge_logits():
     lse = neighbor_logsumexp(a, None, adjacency, temperature=0.5)
     target = reference(a, a, adjacency, 0.5, None)
     there = target > -math.inf
-    assert float(target[there].max()) > 1e4
+    assert float(target[there].detach().max()) > 1e4
     assert torch.allclose(lse[there], target[there], rtol=1e-12)
 
 

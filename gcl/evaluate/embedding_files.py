@@ -1,0 +1,236 @@
+"""Reading embeddings that anyone made, in any of the usual files."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gcl.core.errors import DataError, GCLError, MissingDependencyError
+from gcl.evaluate.embeddings import as_embeddings
+from gcl.evaluate.label_files import read_labels, read_splits
+
+__all__ = ["EmbeddingTable", "read_embeddings", "read_labels", "read_splits"]
+
+KEYS = ("embeddings", "embedding", "z", "x", "main")  # looked for in this order, then the first matrix
+ID_COLUMNS = ("id", "node", "node_id", "nodeid", "")  # the empty name is that of a pandas index
+
+
+@dataclass(frozen=True, eq=False)
+class EmbeddingTable:
+    """Embeddings from a file.
+
+    Args:
+        values: float32 or float64 ``[N, d]``, finite.
+        ids: id of each row as text, or ``None``.
+        source: the file, and the key inside it where it has several.
+    """
+
+    values: Tensor
+    ids: list[str] | None
+    source: str
+
+
+def read_embeddings(path: str | os.PathLike[str]) -> EmbeddingTable:
+    """Reads embeddings from npy, npz, csv, tsv, parquet, pt, pth or safetensors.
+
+    ===============  ===================================================================================================
+    file             what is read
+    ===============  ===================================================================================================
+    npy              a matrix
+    npz              ``embeddings``, ``embedding``, ``z``, ``x`` or ``main``, else the first matrix; ids from ``ids``
+    csv, tsv         numeric columns (as float32); the first line may be a header, a column ``id`` holds ids
+    parquet          numeric columns, or one column of lists; a column ``id`` holds ids; needs pyarrow
+    pt, pth          a tensor, or a dictionary read as npz is; no pickled object is loaded
+    safetensors      as npz; ids from a tensor ``ids`` or a JSON list ``ids`` in the metadata
+    ===============  ===================================================================================================
+
+    Raises:
+        DataError: missing, truncated or of another kind; no matrix; a value that is not finite; ids that do not fit.
+        MissingDependencyError: parquet without pyarrow.
+    """
+    path = Path(path)
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        raise DataError(f"{path} is no embedding file that can be read; give one of {', '.join(sorted(READERS))}")
+    if not path.is_file():
+        raise DataError(f"embedding file {path} does not exist")
+    try:
+        values, ids, key = reader(path)
+    except (GCLError, MemoryError):
+        raise
+    except Exception as error:  # each library has its own errors for damaged files
+        reason = " ".join(str(error).split())[:160]
+        raise DataError(
+            f"{path} is truncated or not a plain {path.suffix[1:]} file ({type(error).__name__}: {reason}); "
+            "write it again"
+        ) from error
+    source = f"{path}[{key}]" if key else str(path)
+    if values.dtype == torch.bool:
+        raise DataError(f"{source} holds truth values; embeddings are real numbers")
+    values = as_embeddings(values, name=f"the embeddings in {source}")
+    if ids is not None:
+        if len(ids) != values.shape[0]:
+            raise DataError(f"{path} has {len(ids)} ids for {values.shape[0]} rows of embeddings; give one a row")
+        if len(set(ids)) != len(ids):
+            twice = next(name for name in ids if ids.count(name) > 1)
+            raise DataError(f"{path} has the id {twice!r} more than once; ids must differ")
+    return EmbeddingTable(values, ids, source)
+
+
+Read = tuple[Tensor, "list[str] | None", str]
+
+
+def _npy(path: Path) -> Read:
+    return _tensor(np.load(path, allow_pickle=False)), None, ""
+
+
+def _npz(path: Path) -> Read:
+    with np.load(path, allow_pickle=False) as archive:
+        arrays = {key: archive[key] for key in archive.files}
+    return _choose(path, arrays)
+
+
+def _pt(path: Path) -> Read:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        if "weights_only" in str(error).lower() and "unsupported" in str(error).lower():
+            raise DataError(
+                f"{path} holds a pickled object, which is never loaded; save the tensor itself with torch.save"
+            ) from None
+        raise
+    if isinstance(content, Tensor):
+        return content, None, ""
+    if isinstance(content, Mapping):
+        return _choose(path, content)
+    raise DataError(f"{path} holds a {type(content).__name__}; save a tensor or a dictionary of tensors")
+
+
+def _safetensors(path: Path) -> Read:
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as stream:
+        tensors: dict[str, Any] = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+        metadata = stream.metadata() or {}
+    if "ids" in metadata and "ids" not in tensors:
+        tensors["ids"] = json.loads(metadata["ids"])
+    return _choose(path, tensors)
+
+
+def _csv(path: Path) -> Read:
+    with open(path, encoding="utf-8-sig", newline="") as stream:
+        lines = enumerate(stream)
+        at, first = next(((at, line) for at, line in lines if line.strip()), (0, ""))
+        if not first:
+            raise DataError(f"{path} is empty")
+        delimiter = "\t" if path.suffix.lower() == ".tsv" else next((m for m in ",;\t" if m in first), ",")
+        cells = [cell.strip() for cell in next(csv.reader([first], delimiter=delimiter))]
+        has_header = not all(map(_is_number, cells[1:])) or cells[0].lower() in ID_COLUMNS
+        names = [cell.lower() for cell in cells]
+        column = next((names.index(name) for name in ID_COLUMNS if name in names), None) if has_header else None
+        if column is None and not has_header and not _is_number(cells[0]):
+            column = 0  # words in the first column can only be ids
+            if len(cells) == 1:
+                has_header, column = True, None
+        used = [index for index in range(len(cells)) if index != column]
+        stream.seek(0)
+        values = np.loadtxt(
+            stream,
+            dtype=np.float64,
+            delimiter=delimiter,
+            skiprows=at + has_header,
+            usecols=used,
+            ndmin=2,
+            comments=None,
+            quotechar='"',
+        )
+        ids = None
+        if column is not None:
+            stream.seek(0)
+            rows = [row for row in csv.reader(stream, delimiter=delimiter) if any(cell.strip() for cell in row)]
+            ids = [row[column].strip() for row in rows[has_header:]]
+    return torch.from_numpy(values).float(), ids, ""
+
+
+def _parquet(path: Path) -> Read:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise MissingDependencyError(f"reading {path} needs pyarrow; pip install pyarrow") from None
+    table = pyarrow.parquet.read_table(path)
+    ids, columns = None, []
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        kind = column.type
+        if name.lower() in ID_COLUMNS or name == "__index_level_0__":
+            ids = [str(value) for value in column.to_pylist()]
+        elif pyarrow.types.is_list(kind) or pyarrow.types.is_large_list(kind) or pyarrow.types.is_fixed_size_list(kind):
+            rows = [value.as_py() for value in column]
+            if len({len(row or ()) for row in rows}) > 1:
+                raise DataError(f"{path} has lists of different lengths in column {name!r}; all rows must be equal")
+            columns.append(np.array(rows, dtype=np.float64).reshape(len(rows), -1))
+        elif pyarrow.types.is_floating(kind) or pyarrow.types.is_integer(kind):
+            columns.append(column.to_numpy()[:, None])  # a missing value becomes NaN, which is refused
+        else:
+            raise DataError(f"{path} has column {name!r} of type {kind}, which is no number; name an id column 'id'")
+    if not columns:
+        raise DataError(f"{path} has no numeric column")
+    return _tensor(np.concatenate(columns, axis=1)), ids, ""
+
+
+READERS: dict[str, Callable[[Path], Read]] = {
+    ".npy": _npy,
+    ".npz": _npz,
+    ".csv": _csv,
+    ".tsv": _csv,
+    ".parquet": _parquet,
+    ".pt": _pt,
+    ".pth": _pt,
+    ".safetensors": _safetensors,
+}
+
+
+def _choose(path: Path, arrays: Mapping[Any, Any]) -> Read:
+    """The matrix among named arrays, and ids beside it."""
+    matrices = {
+        str(name): value
+        for name, value in arrays.items()
+        if name not in ("ids", "id", "y", "splits") and isinstance(value, Tensor | np.ndarray) and value.ndim == 2
+    }
+    key = next((name for name in KEYS if name in matrices), next(iter(matrices), None))
+    if key is None:
+        held = ", ".join(sorted(map(str, arrays))) or "nothing"
+        raise DataError(f"{path} has no matrix of embeddings (it has {held}); save one under the key 'embeddings'")
+    ids = arrays.get("ids", arrays.get("id"))
+    if isinstance(ids, Tensor | np.ndarray):
+        ids = ids.tolist()
+    if ids is not None and not isinstance(ids, list | tuple):
+        raise DataError(f"{path} has ids that are no list; save one id a row")
+    return _tensor(matrices[key]), None if ids is None else [str(name) for name in ids], key
+
+
+def _tensor(array: Tensor | np.ndarray) -> Tensor:
+    if isinstance(array, Tensor):
+        return array
+    if array.dtype.kind not in "biuf":
+        raise DataError(f"embeddings must be real numbers, got an array of type {array.dtype}")
+    if array.dtype.kind == "u" or not array.dtype.isnative:  # torch has few unsigned types and one byte order
+        array = array.astype(np.float32 if array.dtype.itemsize < 8 else np.float64)
+    return torch.from_numpy(np.ascontiguousarray(array))
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True

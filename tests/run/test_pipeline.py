@@ -1,0 +1,214 @@
+"""The one call."""
+
+from __future__ import annotations
+
+import json
+
+import networkx
+import numpy as np
+import pytest
+import torch
+from torch_geometric.data import Data
+from torch_geometric.transforms import ToUndirected
+
+import gcl
+from gcl.augment.edge_drop import EdgeDrop
+from gcl.core.errors import CheckpointError, ConfigError, DataError
+from gcl.core.graph import Graph
+from gcl.core.resolve import names
+from gcl.data.load import load_dataset
+from gcl.encoders.gcn import GCN
+from gcl.losses.infonce import InfoNCE
+from gcl.losses.nt_xent import NTXent
+from gcl.methods.grace import GRACE
+from gcl.run.pipeline import resume
+from gcl.run.reproduce import reproduce
+from gcl.run.settings import experiment_file, parse_overrides, read_yaml, settle
+
+NOTHING = {"classification": None, "clustering": None}
+QUICK = {"trainer": {"epochs": 2}, "evaluate": NOTHING, "floors": False}
+
+
+def random_data(num_nodes=30, width=4, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    edge_index = torch.randint(0, num_nodes, (2, 90), generator=generator)
+    edge_index = torch.unique(torch.cat([edge_index, edge_index.flip(0)], dim=1), dim=1)
+    y = torch.arange(num_nodes) % 2
+    return Data(x=torch.rand(num_nodes, width, generator=generator), edge_index=edge_index, y=y)
+
+
+@pytest.mark.parametrize("method", [name for name in names("method")])
+def test_every_method_gives_finite_embeddings_and_four_rows(method):
+    result = gcl.pipeline(method, "karate", trainer={"epochs": 2}, evaluate={"classification": {"num_splits": 2}})
+    assert result.outputs.main.shape[0] == 34
+    assert result.outputs.main.isfinite().all()
+    assert list(result.scores["classification"]) == ["raw features", "A²X", "untrained", "trained"]
+    json.dumps(result.to_json(), allow_nan=False)
+
+
+def test_the_floor_untrained_is_the_same_encoder_before_training():
+    trained = gcl.pipeline("grace", "karate", trainer={"epochs": 3}, evaluate={"classification": None})
+    untrained = gcl.pipeline("grace", "karate", trainer={"epochs": 0}, evaluate={"classification": None})
+    assert trained.scores["clustering"]["untrained"].values == untrained.scores["clustering"]["trained"].values
+
+
+def test_names_specifications_classes_and_objects_give_the_same_result():
+    by_name = gcl.pipeline("grace", "karate", loss={"name": "infonce", "temperature": 0.3}, **QUICK)
+    by_class = gcl.pipeline(GRACE, "karate", loss=NTXent, config={}, **QUICK)
+    by_object = gcl.pipeline("grace", "karate", loss=InfoNCE(0.3), **QUICK)
+    torch.testing.assert_close(by_name.outputs.main, by_object.outputs.main, rtol=0, atol=0)
+    assert by_class.settings["method"]["loss"]== {"name": "nt_xent", "temperature": NTXent().temperature}
+    whole = gcl.pipeline(GRACE(encoder=GCN(out_channels=8)), "karate", **QUICK)
+    assert whole.outputs.main.shape == (34, 8)
+
+
+def test_parts_from_elsewhere_take_our_places():
+    from torch_geometric.nn.models import GraphSAGE
+
+    from gcl.encoders.pyg_encoder import as_encoder
+
+    module = GraphSAGE(34, 16, 2, 12)
+    result = gcl.pipeline(
+        "grace",
+        "karate",
+        encoder=as_encoder(module, out_channels=12),
+        augment={"view1": {"edge": EdgeDrop(0.5)}, "view2": {"edge": ToUndirected()}},
+        **QUICK,
+    )
+    assert result.outputs.main.shape == (34, 12)
+
+
+def test_every_kind_of_graph_comes_in(tmp_path):
+    data = random_data()
+    dense = np.zeros((30, 30))
+    dense[data.edge_index[0], data.edge_index[1]] = 1
+    graph = networkx.from_numpy_array(dense)
+    for node in graph:
+        graph.nodes[node]["x"] = data.x[node].tolist()
+    expected = gcl.pipeline("grace", data, **QUICK).outputs.main
+    assert expected.shape[0] == 30
+    same = load_dataset(data).graph
+    assert isinstance(same, Graph)
+    torch.testing.assert_close(gcl.pipeline("grace", same, **QUICK).outputs.main, expected, rtol=0, atol=0)
+
+
+def test_labels_never_reach_training():
+    data = random_data()
+    other = Data(x=data.x, edge_index=data.edge_index, y=1 - data.y)
+    settings = {"trainer": {"epochs": 3}, "floors": False, "evaluate": {"classification": {"num_splits": 2}}}
+    first, second = (gcl.pipeline("csgcl", graph, **settings) for graph in (data, other))
+    torch.testing.assert_close(first.outputs.main, second.outputs.main, rtol=0, atol=0)
+
+
+def test_selection_by_validation_never_sees_test_labels():
+    data = load_dataset("digits").graph
+    part = data.subgraph(torch.arange(200))
+    poisoned_y = part.attr("y").clone()
+    splits = torch.zeros(200, 1, dtype=torch.uint8)
+    splits[40:80], splits[80:] = 1, 2
+    poisoned_y[80:] = poisoned_y[80:].flip(0)
+    clean = part.with_node_attrs(splits=splits)
+    poisoned = clean.with_node_attrs(y=poisoned_y)
+    settings = {
+        "trainer": {"epochs": 6, "select": "validation", "validate_every": 1},
+        "evaluate": {"clustering": None},
+        "encoder": {"out_channels": 8},
+        "floors": False,
+    }
+    first, second = (gcl.pipeline("grace", graph, **settings) for graph in (clean, poisoned))
+    assert first.runs[0].fit["best_epoch"] == second.runs[0].fit["best_epoch"]
+    torch.testing.assert_close(first.outputs.main, second.outputs.main, rtol=0, atol=0)
+    assert first.scores["classification"]["trained"].values != second.scores["classification"]["trained"].values
+
+
+def test_anchors_and_early_stopping_by_configuration():
+    result = gcl.pipeline(
+        "grace", "karate", anchors=5, trainer={"epochs": 40, "patience": 2}, evaluate=NOTHING, floors=False
+    )
+    assert result.runs[0].fit["epochs"] <= 40
+    with pytest.raises(ConfigError, match="anchors"):
+        gcl.pipeline("grace", "karate", anchors=0, **QUICK)
+
+
+def test_a_saved_result_is_a_run_folder(tmp_path):
+    result = gcl.pipeline("csgcl", "karate", seeds=2, **QUICK)
+    folder = result.save(tmp_path / "run")
+    run = gcl.open_run(folder)
+    torch.testing.assert_close(run.embeddings["embedding"], result.outputs.main, rtol=0, atol=0)
+    graph = load_dataset("karate").graph
+    torch.testing.assert_close(run.embed(graph).main, result.outputs.main, rtol=0, atol=0)
+    second = gcl.open_run(folder / "seed-1")
+    torch.testing.assert_close(second.embeddings["embedding"], result.runs[1].outputs.main, rtol=0, atol=0)
+    assert resume(folder).scores == result.scores
+
+
+def test_a_run_on_an_object_resumes_on_the_same_object_only(tmp_path):
+    data = random_data()
+    gcl.pipeline("grace", data, out=tmp_path / "run", **QUICK)
+    (tmp_path / "run" / "result.json").unlink()
+    with pytest.raises(ConfigError, match="in memory"):
+        resume(tmp_path / "run")
+    with pytest.raises(CheckpointError, match="data"):
+        resume(tmp_path / "run", dataset=random_data(seed=1))
+    resume(tmp_path / "run", dataset=data)
+
+
+def test_missing_features_and_labels_are_said_before_training():
+    data = random_data()
+    with pytest.raises(DataError, match="features"):
+        gcl.pipeline("grace", Data(edge_index=data.edge_index, num_nodes=30), evaluate=NOTHING, floors=False)
+    with pytest.raises(DataError, match="label"):
+        gcl.pipeline("grace", Data(x=data.x, edge_index=data.edge_index))
+
+
+def test_a_loss_without_what_it_needs_is_refused_by_name():
+    class Needy(InfoNCE):
+        needs = ("clusters",)
+
+    with pytest.raises(ConfigError, match="Needy needs clusters"):
+        gcl.pipeline("grace", "karate", loss=Needy(), **QUICK)
+
+
+def test_overrides_are_read_like_yaml():
+    record = parse_overrides(
+        ["loss.temperature=1e-1", "encoder=mlp", "encoder.num_layers=3", "anchors=null", "x.y=[1, 2]"]
+    )
+    assert record == {
+        "loss": {"temperature": 0.1},
+        "encoder": {"name": "mlp", "num_layers": 3},
+        "anchors": None,
+        "x": {"y": [1, 2]},
+    }
+    assert parse_overrides(["encoder.num_layers=3", "encoder=mlp"]) == {"encoder": {"name": "mlp", "num_layers": 3}}
+    for bad in ("loss", "=3", "loss..x=1", "loss=[1"):
+        with pytest.raises(ConfigError):
+            parse_overrides([bad])
+
+
+def shipped():
+    folder = experiment_file("grace", None).parent.parent
+    return sorted(folder.glob("*/*.yaml"))
+
+
+@pytest.mark.parametrize("path", shipped(), ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_every_shipped_experiment_runs_for_two_steps(path):
+    preset = read_yaml(path)
+    settings = settle(path.parent.name, None, overrides={}, preset=preset)
+    described = settle(path.parent.name, None, overrides={}, preset={**preset, **without_name(settings["method"])})
+    assert described["method"] == settings["method"]  # a written configuration is read back to the same
+    figures = (preset.get("paper") or {}).get("figures", [])
+    assert all(figure["evaluate"] in settings["evaluate"] and figure["source"] for figure in figures)
+    result = gcl.pipeline(
+        path.parent.name, "karate", config=preset, seeds=1, floors=False,
+        trainer={"epochs": 2}, evaluate=dict.fromkeys(settings["evaluate"]),
+    )  # fmt: skip
+    assert result.runs[0].fit["steps"] == 2
+
+
+def without_name(record):
+    return {key: value for key, value in record.items() if key != "name"}
+
+
+def test_reproducing_without_a_papers_figure_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="grace cora"):
+        reproduce("grace", "karate", out=tmp_path / "r")
