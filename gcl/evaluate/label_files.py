@@ -22,8 +22,8 @@ def read_labels(
 ) -> Tensor:
     """Reads one class a node, int64 ``[N]``, -1 = unlabelled.
 
-    From npy; npz, key ``y``; csv or tsv, last column, with or without a header; txt, one label a line. Words for classes
-    are numbered in sorted order, in csv and tsv only.
+    From npy; npz, key ``y``; csv or tsv, last column, with or without a header; txt, one label a line. Words for
+    classes are numbered in sorted order, in csv and tsv only.
 
     A csv with a column ``id`` is joined to ``ids`` (labels of other ids are left out). Without ``ids``, rows whose ids
     are the numbers from 0 on are put in that order, and others are taken as they stand.

@@ -36,7 +36,7 @@ def linear_adam(
 
     Embeddings as they are, full batch, no weight decay, Xavier-uniform weight and zero bias. The validation accuracy is
     read every 20 steps and after the last; the head of the best reading (the first, of equal ones) is scored on the
-    test part. All splits train together as one weight ``[S, d, C]``.
+    test part. All splits train together as one weight ``[S, C, d]``.
 
     Args:
         z: embeddings ``[N, d]``.
@@ -70,7 +70,7 @@ def linear_adam(
     scores = []
     for index in range(held.splits.shape[1]):
         test = held.splits[:, index] == TEST
-        predicted = (z[test] @ heads.weight[index] + heads.bias[index]).argmax(dim=1)
+        predicted = F.linear(z[test], heads.weight[index], heads.bias[index]).argmax(dim=1)
         scores.append(classification_scores(predicted, held.y[test]))
     details = {"step": heads.step.tolist(), "valid_accuracy": heads.valid_accuracy.tolist(), "steps": steps}
     runs = range(len(scores))
@@ -82,7 +82,7 @@ class LinearHeads:
     """The heads of all splits at their best validation reading.
 
     Args:
-        weight: ``[S, d, C]``.
+        weight: ``[S, C, d]``.
         bias: ``[S, C]``.
         step: steps done at that reading, int64 ``[S]``.
         valid_accuracy: float64 ``[S]``.
@@ -118,7 +118,7 @@ def fit_heads(
         if not (value > 0 and math.isfinite(value)):
             raise ConfigError(f"{name} of linear-adam must be positive, got {value}")
     count, width = splits.shape[1], z.shape[1]
-    weight = torch.empty(count, width, num_classes, dtype=z.dtype)
+    weight = torch.empty(count, num_classes, width, dtype=z.dtype)
     bound = math.sqrt(6.0 / (width + num_classes))  # Xavier, drawn split by split: a group has the weights of the whole
     for part in weight:
         part.uniform_(-bound, bound, generator=generator)
@@ -164,16 +164,20 @@ class _Part:
         share = inside.to(z.dtype) / sizes.unsqueeze(1)
         return cls(z[index], torch.where(inside, y.t().gather(1, index), 0), share)
 
+    def logits(self, weight: Tensor, bias: Tensor) -> Tensor:
+        """Scores ``[S, C, n]``; with the few classes as rows the product is three times as fast as the other way."""
+        return torch.baddbmm(bias.unsqueeze(2), weight, self.z.transpose(1, 2))
+
     def accuracy(self, weight: Tensor, bias: Tensor) -> Tensor:
         """Accuracy of each split, float64 ``[S]``."""
-        right = torch.baddbmm(bias.unsqueeze(1), self.z, weight).argmax(dim=2) == self.y
+        right = self.logits(weight, bias).argmax(dim=1) == self.y
         # counts, not shares: equal accuracies must be equal numbers
         return (right & (self.share > 0)).sum(dim=1).double() / (self.share > 0).sum(dim=1)
 
 
 def _fit_group(train: _Part, valid: _Part, weight: Tensor, steps: int, learning_rate: float, every: int) -> LinearHeads:
-    weight = weight.clone().requires_grad_()  # [S, d, C]
-    bias = weight.new_zeros(weight.shape[0], weight.shape[2]).requires_grad_()  # [S, C]
+    weight = weight.clone().requires_grad_()  # [S, C, d]
+    bias = weight.new_zeros(weight.shape[:2]).requires_grad_()  # [S, C]
     optimizer = torch.optim.Adam([weight, bias], lr=learning_rate)
     best = LinearHeads(
         weight.detach().clone(),
@@ -184,9 +188,8 @@ def _fit_group(train: _Part, valid: _Part, weight: Tensor, steps: int, learning_
     for step in range(1, steps + 1):
         optimizer.zero_grad()
         with torch.enable_grad():
-            logits = torch.baddbmm(bias.unsqueeze(1), train.z, weight)  # [S, n, C]
-            losses = F.cross_entropy(logits.flatten(0, 1), train.y.flatten(), reduction="none")
-            (losses * train.share.flatten()).sum().backward()  # a sum over splits: each has the gradient of its own
+            losses = F.cross_entropy(train.logits(weight, bias), train.y, reduction="none")  # [S, n]
+            (losses * train.share).sum().backward()  # a sum over splits: each has the gradient of its own
         optimizer.step()
         if step % every == 0 or step == steps:
             with torch.no_grad():

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gcl.core.adjacency import Adjacency
 from gcl.core.errors import ConfigError, DataError
-from gcl.ops.sparse_product import _dot_arcs, sparse_product
+from gcl.ops.sparse_product import dot_arcs, sparse_product
 
 
 def neighbor_logsumexp(
@@ -84,7 +84,7 @@ class _NeighborLogSumExp(torch.autograd.Function):
         diagonal: float | None,
     ) -> Tensor:
         row = adjacency.row.long()  # [E]
-        logits = _dot_arcs(adjacency, a.detach(), b.detach())
+        logits = dot_arcs(adjacency, a.detach(), b.detach())
         if diagonal is not None:
             logits.masked_fill_(row == adjacency.col, diagonal)
         logits /= temperature

@@ -308,7 +308,10 @@ class Pairs:
         a = torch.zeros_like(self.a) if needs[0] else None
         b = a if self.symmetric else torch.zeros_like(self.b) if needs[1] else None
         bias = torch.zeros_like(self.bias) if needs[2] and self.bias is not None else None
-        sides = [torch.zeros_like(side) if need else None for side, need in zip(self.sides(), needs[3:], strict=True)]
+        sides = [
+            torch.zeros_like(side, dtype=torch.promote_types(side.dtype, torch.float32)) if need else None
+            for side, need in zip(self.sides(), needs[3:], strict=True)
+        ]
         return Grads(a, b, bias, sides)
 
 

@@ -166,8 +166,7 @@ class _LogSumExp(torch.autograd.Function):
             kept = pairs.sum_up(tiles, rows, cols, keep=needed and pairs.keeps(tiles))
         if needed:
             ctx.set_materialize_grads(False)
-            ctx.reduce, ctx.num_sides = reduce, len(sides)
-            ctx.pairs = pairs.without_tensors()
+            ctx.reduce, ctx.pairs = reduce, pairs.without_tensors()
             stats = [
                 None if sums is None else part
                 for sums in (rows, cols)

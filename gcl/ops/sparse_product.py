@@ -68,7 +68,7 @@ class _SparseProduct(torch.autograd.Function):
             t_shape = (adjacency.shape[1], adjacency.shape[0])
             grad_x = _multiply(adjacency.t_row_ptr, adjacency.t_col, t_values, t_shape, grad)
         if ctx.needs_input_grad[1]:
-            grad_values = _dot_arcs(adjacency, grad, x)
+            grad_values = dot_arcs(adjacency, grad, x)
         return grad_x, grad_values, None
 
 
@@ -80,7 +80,7 @@ def _multiply(row_ptr: Tensor, col: Tensor, values: Tensor, shape: tuple[int, in
         return _csr(row_ptr, col, values, shape) @ x.contiguous()
 
 
-def _dot_arcs(adjacency: Adjacency, a: Tensor, b: Tensor) -> Tensor:
+def dot_arcs(adjacency: Adjacency, a: Tensor, b: Tensor) -> Tensor:
     """``a[i] . b[j]`` for every arc (i, j), ``[E]``."""
     if 0 in (a.shape[1], adjacency.num_arcs):
         return a.new_zeros(adjacency.num_arcs)

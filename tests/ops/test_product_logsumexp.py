@@ -139,7 +139,10 @@ class Case:
             extra = [weight]
         else:
             factors = self.factors(form)
-            total = sum((lse[lse > -math.inf] * f.double()[lse > -math.inf]).sum() for lse, f in zip(values, factors))
+            total = sum(
+                (lse[lse > -math.inf] * factor.double()[lse > -math.inf]).sum()
+                for lse, factor in zip(values, factors, strict=True)
+            )
             extra = []
         return [v.detach() for v in values], gradients(total, tensors, sides, extra)
 
@@ -480,6 +483,16 @@ def test_autocast_does_not_lower_the_precision():
         inside = product_logsumexp(a)
         inside.sum().backward()
     assert torch.equal(inside, product_logsumexp(a))
+
+
+def test_half_precision_side_tensors_get_a_gradient():
+    a, b, u = torch.randn(40, 3), torch.randn(50, 3), torch.randn(40)
+    sides = [u.bfloat16().requires_grad_(), u.bfloat16().float().requires_grad_()]
+    for side in sides:
+        weight = PairWeight((side,), (b,), log_weight=lambda row, col, shared: row[0].float()[:, None] * col[0][:, 0])
+        product_logsumexp(a, b, pair_weight=weight, memory=2000).sum().backward()
+    assert sides[0].grad.dtype == torch.bfloat16
+    assert torch.allclose(sides[0].grad.float(), sides[1].grad, rtol=2**-6, atol=2**-6)
 
 
 def test_a_custom_pair_weight():

@@ -37,7 +37,7 @@ def random_data(num_nodes=30, width=4, seed=0):
     return Data(x=torch.rand(num_nodes, width, generator=generator), edge_index=edge_index, y=y)
 
 
-@pytest.mark.parametrize("method", [name for name in names("method")])
+@pytest.mark.parametrize("method", names("method"))
 def test_every_method_gives_finite_embeddings_and_four_rows(method):
     result = gcl.pipeline(method, "karate", trainer={"epochs": 2}, evaluate={"classification": {"num_splits": 2}})
     assert result.outputs.main.shape[0] == 34
