@@ -57,7 +57,7 @@ def test_names_specifications_classes_and_objects_give_the_same_result():
     by_class = gcl.pipeline(GRACE, "karate", loss=NTXent, config={}, **QUICK)
     by_object = gcl.pipeline("grace", "karate", loss=InfoNCE(0.3), **QUICK)
     torch.testing.assert_close(by_name.outputs.main, by_object.outputs.main, rtol=0, atol=0)
-    assert by_class.settings["method"]["loss"]== {"name": "nt_xent", "temperature": NTXent().temperature}
+    assert by_class.settings["method"]["loss"] == {"name": "nt_xent", "temperature": NTXent().temperature}
     whole = gcl.pipeline(GRACE(encoder=GCN(out_channels=8)), "karate", **QUICK)
     assert whole.outputs.main.shape == (34, 8)
 

@@ -1,0 +1,129 @@
+"""The two-view step, put together from its parts."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch_geometric.nn import GCNConv
+
+from gcl.core.context import Batch, Clock, Prepared
+from gcl.core.errors import CheckpointError, ConfigError
+from gcl.core.streams import Streams
+from gcl.data.load import load_dataset
+from gcl.methods.csgcl import CSGCL
+from gcl.methods.grace import GRACE
+from gcl.methods.two_view import TwoView
+from gcl.regularizers.regularizer import Regularizer
+
+SMALL = {"encoder": {"name": "gcn", "out_channels": 8}, "projector": {"name": "mlp", "hidden_channels": 8}}
+
+
+def ready(method, graph, seed=0):
+    streams = Streams(seed)
+    prepared = method.prepare(graph, streams)
+    with streams.scope("init"):
+        method.build(graph.spec, prepared)
+    return method, streams
+
+
+@pytest.fixture
+def graph():
+    return load_dataset("karate").graph.for_training()
+
+
+def test_graces_loss_equals_a_dense_textbook_step(graph):
+    method, streams = ready(GRACE(**SMALL), graph)
+    first, second = GCNConv(34, 16), GCNConv(16, 8)
+    weights, biases = method.encoder_.layers_.weights, method.encoder_.layers_.biases
+    for layer, weight, bias in zip((first, second), weights, biases, strict=True):
+        layer.lin.weight.data, layer.bias.data = weight.data.t().clone(), bias.data.clone()
+    views = [
+        augmenter(graph, generator=streams.generator("augment", 3, 0, index))
+        for index, augmenter in enumerate(method.augmenters_)
+    ]
+    h1, h2 = (
+        F.normalize(method.projector_(F.relu(second(F.relu(first(view.x, view.edge_index)), view.edge_index))))
+        for view in views
+    )
+
+    def one_way(a, b, temperature=0.4):
+        intra, inter = torch.exp(a @ a.t() / temperature), torch.exp(a @ b.t() / temperature)
+        return -torch.log(inter.diag() / (intra.sum(1) + inter.sum(1) - intra.diag()))
+
+    expected = (0.5 * (one_way(h1, h2) + one_way(h2, h1))).mean()
+    output = method.training_step(Batch(graph), Clock(epoch=3), streams)
+    torch.testing.assert_close(output.loss, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_views_differ_by_epoch_and_side_and_repeat_by_seed(graph):
+    method, streams = ready(GRACE(**SMALL), graph)
+    losses = [method.training_step(Batch(graph), Clock(epoch=epoch), streams).loss.item() for epoch in (1, 2, 1)]
+    assert losses[0] == losses[2] != losses[1]
+
+
+def test_anchored_steps_average_to_the_full_loss(graph):
+    full, streams = ready(GRACE(**SMALL), graph)
+    few, _ = ready(GRACE(**SMALL, anchors=5), graph)
+    few.load_state_dict(full.state_dict())
+    h = [torch.randn(34, 8, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1)]
+    values = torch.stack(
+        [few.loss_(*h, context=few.loss_context(Batch(graph), Clock(epoch=epoch), streams)) for epoch in range(2000)]
+    )
+    error = values.std() / len(values) ** 0.5
+    assert abs(values.mean() - full.loss_(*h)) < 4 * error
+    anchors = few.loss_context(Batch(graph), Clock(epoch=1), streams).anchors
+    assert anchors.unique().numel() == anchors.numel() == 5
+
+
+def test_csgcl_prepares_once_and_is_built_from_tensors_alone(graph):
+    method, _ = ready(CSGCL(**SMALL), graph)
+    prepared = method.prepare(graph, Streams(0))
+    assert {"community", "community_strength", "view1.edge.score", "view1.feature.score"} <= set(prepared.tensors)
+    again = CSGCL(**SMALL).build(graph.spec, prepared)
+    again.load_state_dict(method.state_dict())
+    first = method.training_step(Batch(graph), Clock(epoch=700), Streams(0)).loss
+    second = again.training_step(Batch(graph), Clock(epoch=700), Streams(0)).loss
+    assert first == second
+
+
+def test_team_up_is_infonce_before_its_ramp_and_not_after(graph):
+    team_up, _ = ready(CSGCL(**SMALL), graph)
+    plain, _ = ready(CSGCL(**SMALL, loss={"name": "infonce", "temperature": 0.4}), graph)
+    plain.load_state_dict(team_up.state_dict())
+    for epoch, same in ((500, True), (600, False)):
+        losses = [m.training_step(Batch(graph), Clock(epoch=epoch), Streams(0)).loss for m in (team_up, plain)]
+        assert torch.isclose(*losses, rtol=1e-6) == same
+
+
+def test_a_regulariser_sees_the_step_and_says_how_it_combines(graph):
+    class Norms(Regularizer):
+        def prepare(self, graph, augmenters):
+            return {"scale": torch.tensor(2.0)}
+
+        def forward(self, context):
+            assert len(context.views) == len(context.embeddings) == len(context.traces) == 2
+            assert [len(trace) for trace in context.traces] == [2, 2]
+            return context.prepared["scale"] * sum(z.square().mean() for z in context.embeddings)
+
+    plain, _ = ready(GRACE(**SMALL), graph)
+    method, streams = ready(GRACE(**SMALL, regularizer=Norms(0.5)), graph)
+    method.load_state_dict(plain.state_dict())
+    with_term = method.training_step(Batch(graph), Clock(epoch=1), streams)
+    without = plain.training_step(Batch(graph), Clock(epoch=1), streams)
+    assert with_term.parts["contrast"] == without.loss
+    torch.testing.assert_close(with_term.loss, without.loss + 0.5 * with_term.parts["regularizer"])
+
+    class Refuses(Norms):
+        def check(self, encoder, augmenters):
+            raise ConfigError("no")
+
+    with pytest.raises(ConfigError, match="no"):
+        GRACE(**SMALL, regularizer=Refuses()).prepare(graph, Streams(0))
+
+
+def test_wrong_views_are_refused():
+    with pytest.raises(ConfigError, match="view1 and view2"):
+        TwoView(augment={"view1": {}})
+    with pytest.raises(CheckpointError, match="score"):
+        CSGCL().build(load_dataset("karate").graph.spec, Prepared())
