@@ -198,7 +198,9 @@ class Clustering:
         points = _points(outputs.main, self.normalize)
         inertia = _kmeans(points, held.k, 0, self.n_init).inertia
         total = float(np.square(points - points.mean(axis=0)).sum())
-        return {"explained": 1.0 - inertia / total if total > 0 else 0.0}
+        # what is left of the variance of collapsed embeddings is rounding, which clusters explain well
+        collapsed = total <= 1e-10 * float(np.square(points).sum())
+        return {"explained": 0.0 if collapsed else 1.0 - inertia / total}
 
     def evaluate(self, outputs: Outputs, held: HeldClasses, *, seed: int) -> Report:
         """Scores of every k-means seed.

@@ -141,6 +141,8 @@ def _csv(path: Path) -> Read:
             column = 0  # words in the first column can only be ids
             if len(cells) == 1:
                 has_header, column = True, None
+        if has_header and not any(line.strip() for _, line in lines):
+            raise DataError(f"{path} holds a header but no rows")
         used = [index for index in range(len(cells)) if index != column]
         stream.seek(0)
         values = np.loadtxt(

@@ -91,7 +91,7 @@ class NodeClassification:
 
         Protocol ``grace`` has none and gives the cross-validated accuracy on the training part.
         """
-        return self._validate(outputs.main, held.for_selection(), held.seed)
+        return self._validate(_main(outputs, held), held.for_selection(), held.seed)
 
     def _validate(self, z: Tensor, labels: SelectionLabels, seed: int) -> dict[str, float]:
         """Gets no test label."""
@@ -115,7 +115,7 @@ class NodeClassification:
         Raises:
             DataError: embeddings that are not finite or not one a node.
         """
-        z = outputs.main
+        z = _main(outputs, held)
         if self.protocol == "linear":
             return linear_probe(z, held.y, held.splits)
         if self.protocol == "grace":
@@ -125,3 +125,12 @@ class NodeClassification:
     @staticmethod
     def _generator(seed: int) -> Generator:
         return Streams(seed).generator("evaluate")
+
+
+def _main(outputs: Outputs, held: Held) -> Tensor:
+    z = outputs.main
+    if z.shape[0] != held.y.numel():
+        raise DataError(
+            f"the embeddings have {z.shape[0]} rows for labels of {held.y.numel()} nodes; give one row a node"
+        )
+    return z

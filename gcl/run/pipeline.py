@@ -200,10 +200,11 @@ def _run_seed(
 
     scores: dict[str, dict[str, Report]] = {"untrained": {}, "trained": {}}
     if settings["floors"]:
-        scores["untrained"] = _evaluate(evaluators, _outputs(method, graph), held, seed)
+        scores["untrained"] = _evaluate(evaluators, method.outputs(graph), held, seed)
         seconds["evaluate_untrained"] = watch.lap()
 
     trainer: Trainer = resolve("trainer", settings["trainer"])
+    placed = trainer.place(graph)  # as the trained method sees it
     fit = trainer.fit(
         method,
         graph,
@@ -211,11 +212,11 @@ def _run_seed(
         run_dir=None if place is None else place.path,
         resume=place is not None and (place / files.CHECKPOINT).is_dir(),
         fingerprints=_fingerprints(settings, graph, place),
-        validate=_validator(evaluators, held, method, graph) if trainer.select == "validation" else None,
+        validate=_validator(evaluators, held, method, placed) if trainer.select == "validation" else None,
         progress=progress,
     )
     seconds["train"] = watch.lap()
-    outputs = _outputs(method, graph)
+    outputs = files.to_cpu(method.outputs(placed))
     scores["trained"] = _evaluate(evaluators, outputs, held, seed)
     seconds["evaluate"] = watch.lap()
     run = SeedRun(
@@ -273,11 +274,6 @@ def _fingerprints(settings: Mapping[str, Any], graph: Graph, place: RunDirectory
     }
 
 
-def _outputs(method: Method, graph: Graph) -> Outputs:
-    """Outputs on the CPU, for the device that the method is on."""
-    return files.to_cpu(method.outputs(graph.to(files.device_of(method))))
-
-
 def _evaluate(evaluators: Mapping[str, Any], outputs: Outputs, held: Mapping[str, Any], seed: int) -> dict[str, Report]:
     return {name: evaluator.evaluate(outputs, held[name], seed=seed) for name, evaluator in evaluators.items()}
 
@@ -289,7 +285,7 @@ def _validator(evaluators: Mapping[str, Any], held: Mapping[str, Any], method: M
     name, evaluator = next(iter(evaluators.items()))
 
     def validate() -> float:
-        return float(next(iter(evaluator.validate(_outputs(method, graph), held[name]).values())))
+        return float(next(iter(evaluator.validate(files.to_cpu(method.outputs(graph)), held[name]).values())))
 
     return validate
 

@@ -23,6 +23,9 @@ from gcl.core.resolve import resolve
 from gcl.core.streams import Streams
 from gcl.methods.method import Method
 from gcl.run.settings import read_yaml
+from gcl.train.device import find_device
+from gcl.train.trainer import Trainer
+from gcl.train.weights import load_weights
 
 CONFIG, SPEC, PREPARED = "config.yaml", "graph_spec.json", "prepared.safetensors"
 MODEL, EMBEDDINGS, METRICS = "model.safetensors", "embeddings.safetensors", "metrics.jsonl"
@@ -96,8 +99,10 @@ class Run:
     def method(self) -> Method:
         """The trained method, built from saved tensors; needs no data."""
         method = build_method(self.settings["method"], self.spec, read_prepared(self.directory / PREPARED), Streams(0))
-        load_weights(method, self.directory / MODEL)
-        return method.eval()
+        if self._trainer.dtype == torch.float64:
+            method.double()
+        load_weights(method, read_tensors(self.directory / MODEL))
+        return method.to(find_device(self._trainer.device)).eval()
 
     @property
     def embeddings(self) -> dict[str, Tensor]:
@@ -125,7 +130,12 @@ class Run:
                     f"this run was trained on {width} feature columns of {kind!r} nodes, the graph has "
                     f"{found or 'none'}; give a graph with the same features in the same order"
                 )
-        return self.method().outputs(graph.for_training())
+        return to_cpu(self.method().outputs(self._trainer.place(graph.for_training())))
+
+    @property
+    def _trainer(self) -> Trainer:
+        trainer: Trainer = resolve("trainer", self.settings["trainer"])
+        return trainer
 
 
 def open_run(path: str | Path) -> Run:
@@ -188,20 +198,6 @@ def read_prepared(path: Path) -> Prepared:
     return Prepared(read_tensors(path))
 
 
-def load_weights(method: Method, path: Path) -> None:
-    """Loads saved weights into a built method.
-
-    Raises:
-        CheckpointError: the file is damaged or belongs to another configuration.
-    """
-    try:
-        method.load_state_dict(read_tensors(path))
-    except RuntimeError as error:
-        raise CheckpointError(
-            f"{path} does not fit the configuration beside it: {' '.join(str(error).split())}"
-        ) from error
-
-
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON file of a run.
 
@@ -227,9 +223,3 @@ def to_cpu(outputs: Outputs) -> Outputs:
         None if outputs.assignment is None else outputs.assignment.cpu(),
         {name: value.cpu() for name, value in outputs.extras.items()},
     )
-
-
-def device_of(method: torch.nn.Module) -> torch.device:
-    """The device of the first parameter or buffer."""
-    tensors = [*method.parameters(), *method.buffers()]
-    return tensors[0].device if tensors else torch.device("cpu")

@@ -116,7 +116,7 @@ def test_missing_labels_and_rows_are_one_sentence(make_task):
     with pytest.raises(DataError, match="no labels"):
         evaluator.split(graph_of(y).for_training(), seed=0)
     _, held = evaluator.split(graph_of(y, splits), seed=0)
-    with pytest.raises(DataError, match="120 entries for 100"):
+    with pytest.raises(DataError, match="100 rows for labels of 120 nodes"):
         evaluator.evaluate(Outputs({"embedding": z[:100]}), held, seed=0)
     with pytest.raises(DataError, match="100 rows for labels of 120 nodes"):
         evaluator.validate(Outputs({"embedding": z[:100]}), held)

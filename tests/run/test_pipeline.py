@@ -212,3 +212,11 @@ def without_name(record):
 def test_reproducing_without_a_papers_figure_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="grace cora"):
         reproduce("grace", "karate", out=tmp_path / "r")
+
+
+def test_double_precision_from_training_to_a_reopened_run(tmp_path):
+    settings = {**QUICK, "trainer": {"epochs": 2, "precision": "64-true"}}
+    result = gcl.pipeline("csgcl", "karate", out=tmp_path / "run", **settings)
+    assert result.outputs.main.dtype == torch.float64
+    again = gcl.open_run(tmp_path / "run").embed(load_dataset("karate").graph).main
+    torch.testing.assert_close(again, result.outputs.main, rtol=0, atol=0)
