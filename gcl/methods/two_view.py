@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -80,6 +80,7 @@ class TwoView(Method):
             communities=communities,
             anchors=anchors,
         )
+        self.regularizer_state_ = {}
 
     # -- once, before training ---------------------------------------------------------------------------------------
 
@@ -163,6 +164,11 @@ class TwoView(Method):
     def outputs(self, graph: Graph) -> Outputs:
         """Encoder embeddings of the unperturbed graph, without the projector, ``[N, d]``."""
         return Outputs({"embedding": self.encoder_.embed(graph)})
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> TwoView:
+        super()._apply(fn, recurse)
+        self.regularizer_state_ = {key: fn(value) for key, value in self.regularizer_state_.items()}
+        return self
 
     # -- helpers -----------------------------------------------------------------------------------------------------
 
