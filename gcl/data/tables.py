@@ -60,7 +60,7 @@ class Table:
         except ValueError:
             for line, row in zip(self.lines, cells, strict=True):
                 for column, cell in enumerate(row):
-                    if not _is_number(cell):
+                    if not is_number(cell):
                         raise DataError(
                             f"{self.path} line {line} has {cell!r} in column {first + column + 1}, which is not a "
                             "number; replace it, or name an id column 'id' in the first line"
@@ -157,7 +157,8 @@ def _delimiter(path: Path, line: str) -> str | None:
     return next((mark for mark in (",", ";", "\t") if mark in line), "," if path.suffix == ".csv" else None)
 
 
-def _is_number(cell: str) -> bool:
+def is_number(cell: str) -> bool:
+    """Whether a cell of text reads as a number."""
     try:
         float(cell)
     except ValueError:
@@ -173,8 +174,8 @@ def _is_header(rows: list[list[str]], edges: bool) -> bool:
         or first[0].startswith("split")
     ):
         return True
-    if not rest or any(_is_number(cell) for cell in first):
+    if not rest or any(is_number(cell) for cell in first):
         return False
     # Two words above pairs that are not all numbers are an edge between string ids, and must not be lost.
     columns = (0, 1) if edges and len(first) == 2 else (len(first) - 1,)
-    return all(_is_number(row[column]) for row in rest for column in columns)
+    return all(is_number(row[column]) for row in rest for column in columns)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from gcl.core.errors import DataError, GCLError, MissingDependencyError
+from gcl.data.tables import is_number
 from gcl.evaluate.embeddings import as_embeddings
 from gcl.evaluate.label_files import read_labels, read_splits
 
@@ -134,10 +135,10 @@ def _csv(path: Path) -> Read:
             raise DataError(f"{path} is empty")
         delimiter = "\t" if path.suffix.lower() == ".tsv" else next((m for m in ",;\t" if m in first), ",")
         cells = [cell.strip() for cell in next(csv.reader([first], delimiter=delimiter))]
-        has_header = not all(map(_is_number, cells[1:])) or cells[0].lower() in ID_COLUMNS
+        has_header = not all(map(is_number, cells[1:])) or cells[0].lower() in ID_COLUMNS
         names = [cell.lower() for cell in cells]
         column = next((names.index(name) for name in ID_COLUMNS if name in names), None) if has_header else None
-        if column is None and not has_header and not _is_number(cells[0]):
+        if column is None and not has_header and not is_number(cells[0]):
             column = 0  # words in the first column can only be ids
             if len(cells) == 1:
                 has_header, column = True, None
@@ -228,11 +229,3 @@ def _tensor(array: Tensor | np.ndarray) -> Tensor:
     if array.dtype.kind == "u" or not array.dtype.isnative:  # torch has few unsigned types and one byte order
         array = array.astype(np.float32 if array.dtype.itemsize < 8 else np.float64)
     return torch.from_numpy(np.ascontiguousarray(array))
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True

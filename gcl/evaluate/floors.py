@@ -57,4 +57,4 @@ def propagated_features(graph: Graph, hops: int = 2) -> Tensor:
     return x
 
 
-FLOORS: dict[str, Callable[[Graph], Tensor]] = {"raw features": raw_features, "A^2 X": propagated_features}
+FLOORS: dict[str, Callable[[Graph], Tensor]] = {"raw features": raw_features, "A²X": propagated_features}

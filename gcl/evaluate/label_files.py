@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gcl.core.errors import DataError
 from gcl.data.labels import as_labels, as_splits
-from gcl.data.tables import TEXT, read_array, read_text
+from gcl.data.tables import TEXT, is_number, read_array, read_text
 
 ID_COLUMNS = ("id", "node", "node_id", "nodeid")
 LABEL_COLUMNS = ("label", "labels", "y", "class", "classes", "target", "category")
@@ -99,7 +99,7 @@ def _read_table(path: Path) -> tuple[np.ndarray, list[str] | None]:
         raise DataError(f"{path} line {missing} has no label; write -1 for an unlabelled node")
     at = next((header.index(name) for name in ID_COLUMNS if name in header), None) if header else None
     names = None if at is None or at == len(rows[0]) - 1 else [row[at] for row in rows]
-    numeric = [_is_number(cell) for cell in cells]
+    numeric = [is_number(cell) for cell in cells]
     if all(numeric):
         return np.array(cells, dtype=np.float64), names
     if any(numeric):
@@ -149,11 +149,3 @@ def _whole(path: Path, labels: np.ndarray) -> np.ndarray:
         at = int(wrong.argmax())
         raise DataError(f"{path} has the label {labels[at]:g} for node {at}; classes are whole numbers from 0")
     return labels.astype(np.int64)
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True

@@ -22,7 +22,7 @@ from gcl.data.features import require_features
 from gcl.data.fingerprint import graph_fingerprint
 from gcl.data.load import load_dataset
 from gcl.evaluate.diagnostics import diagnostics
-from gcl.evaluate.floors import propagated_features, raw_features
+from gcl.evaluate.floors import FLOORS
 from gcl.methods.method import Method
 from gcl.report.environment import describe_environment
 from gcl.run import run_directory as files
@@ -294,7 +294,7 @@ def _floors(graph: Graph, settings: Mapping[str, Any], evaluators: Mapping[str, 
     """Scores of embeddings that need no training, by evaluator."""
     seed = settings["seeds"][0]
     floors: dict[str, dict[str, Report]] = {name: {} for name in evaluators}
-    for row, make in (("raw features", raw_features), ("A²X", propagated_features)):
+    for row, make in FLOORS.items():
         outputs = Outputs({"embedding": make(graph.for_training())})
         for name, evaluator in evaluators.items():
             _, held = evaluator.split(graph, seed=seed)

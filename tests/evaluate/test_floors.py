@@ -47,7 +47,7 @@ def test_no_edges_leaves_features():
         torch.randn(4, 3), Adjacency.from_edge_index(torch.zeros(2, 0, dtype=torch.int64), (4, 4))
     )
     torch.testing.assert_close(propagated_features(graph), graph.x)
-    assert set(FLOORS) == {"raw features", "A^2 X"}
+    assert set(FLOORS) == {"raw features", "A²X"}
 
 
 def test_graphs_without_features_and_bad_hops_are_refused():
