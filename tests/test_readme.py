@@ -41,3 +41,10 @@ def test_shown_commands_exist():
     }
     assert shown
     assert shown <= known
+
+
+def test_the_readme_promises_only_what_is_there():
+    root = README.parent
+    assert "FIGURES" not in TEXT
+    for name in re.findall(r"`((?:docs|experiments|datasets|gcl|tests)/[\w./-]+)`", TEXT):
+        assert (root / name).exists(), name

@@ -31,7 +31,6 @@ class Augmenter:
     """
 
     needs: tuple[str, ...] = ()  # what must be on the graph, or is computed in fit otherwise
-    provides: tuple[str, ...] = ()  # fields of a LossContext that it makes
     fitted: ClassVar[tuple[str, ...]] = ()  # names of the tensors that fit makes
     keeps_edges: bool = False  # known to leave every edge in place
 

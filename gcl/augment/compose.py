@@ -37,7 +37,6 @@ class Compose(Augmenter):
             raise ConfigError(f"the name {dotted[0]!r} of a part has a dot; choose one without")
         # A part from elsewhere has the methods of the protocol and need not have these attributes.
         self.needs = _union(getattr(part, "needs", ()) for part in self.augmenters.values())
-        self.provides = _union(getattr(part, "provides", ()) for part in self.augmenters.values())
         self.keeps_edges = all(getattr(part, "keeps_edges", False) for part in self.augmenters.values())
 
     def fit_graph(self, graph: Graph, generator: Generator | None) -> None:

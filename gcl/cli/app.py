@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import NoReturn
 
 import typer
 
@@ -46,13 +47,26 @@ def _root(
 def main() -> None:
     """Runs the command; errors are one sentence on standard error."""
     try:
-        app()
+        code = app(standalone_mode=False)
     except GCLError as error:
-        print(f"gcl: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("gcl: interrupted", file=sys.stderr)
-        sys.exit(130)
+        _fail(str(error), error.exit_code)
     except BrokenPipeError:  # `gcl ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        _fail(str(error), 1)
+    except KeyboardInterrupt:
+        _fail("interrupted", 130)
+    except Exception as error:  # the parser's own errors have no public base class in every version of Typer
+        if type(error).__name__ == "NoArgsIsHelpError":
+            error.show()  # type: ignore[attr-defined]
+            sys.exit(2)
+        if hasattr(error, "format_message"):
+            _fail(f"{error.format_message().rstrip('.')}; see gcl --help", getattr(error, "exit_code", 2))
+        raise
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(sentence: str, code: int) -> NoReturn:
+    print(f"gcl: {' '.join(sentence.split())}", file=sys.stderr)
+    sys.exit(code)

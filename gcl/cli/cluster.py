@@ -11,7 +11,7 @@ import typer
 from gcl.cli.common import AsJson, DataRoot, print_json
 from gcl.cli.evaluate import DatasetName, File, Labels
 from gcl.cli.sources import labels_of, read_source
-from gcl.core.errors import ConfigError
+from gcl.core.errors import ConfigError, DataError
 from gcl.core.files import atomic_write
 
 
@@ -36,7 +36,12 @@ def cluster(
     from gcl.evaluate.clustering import cluster_scores, kmeans_assign
 
     source = read_source(file, data_root)
-    y, _ = labels_of(source, labels, dataset, data_root)
+    try:
+        y, _ = labels_of(source, labels, dataset, data_root)
+    except DataError:
+        if labels is not None or dataset is not None or k is None:
+            raise
+        y = None  # a run whose data is gone can still be clustered
     if k is None and y is None:
         raise ConfigError("give --k, the number of clusters, or --labels to take their number of classes")
     if seeds < 1:

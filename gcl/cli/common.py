@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +22,16 @@ Overrides = Annotated[
         metavar="[KEY=VALUE]...", help="Settings, such as loss.temperature=0.4 or encoder=mlp.", show_default=False
     ),
 ]
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Says on standard error where an interrupted command stopped; the exit code is 130."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        typer.echo(f"gcl: {error or 'interrupted'}", err=True)
+        raise
 
 
 def print_json(record: Any) -> None:

@@ -28,7 +28,7 @@ def embed(
     json: AsJson = False,
 ) -> None:
     """Embeddings of a trained run, also for a new graph; the training data need not be there."""
-    from gcl.run.run_directory import open_run
+    from gcl.run.run_directory import kind_of, open_run
 
     if out.suffix not in SUFFIXES:
         raise ConfigError(f"{out} must end in one of {', '.join(SUFFIXES)}")
@@ -40,7 +40,9 @@ def embed(
     else:
         from gcl.data.load import load_dataset
 
-        dataset = load_dataset(data, data_root=data_root)
+        dataset = load_dataset(data, kind=kind_of(opened.settings), data_root=data_root)
+        if dataset.card is None:  # a named set brings its own transform; a file gets what the run was trained with
+            dataset = load_dataset(data, data_root=data_root, transform=opened.settings["transform"])
         embeddings = opened.embed(dataset.graph).main
         ids = dataset.node_ids or [str(index) for index in range(embeddings.shape[0])]
     _write(out, embeddings, ids)

@@ -50,7 +50,7 @@ def classification(
     y, stored = labels_of(source, labels, dataset, data_root)
     y = need(y, "classification needs labels; give --labels FILE or --dataset NAME")
     if splits is not None:
-        stored = as_splits(read_splits(splits), y.numel())
+        stored = as_splits(read_splits(splits, num_nodes=y.numel()), y.numel())
     empty = Adjacency.from_edge_index(torch.zeros(2, 0, dtype=torch.int64), (y.numel(), y.numel()))
     graph = Graph.homogeneous(None, empty, attrs={"y": y} if stored is None else {"y": y, "splits": stored})
     _, held = evaluator.split(graph, seed=0)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gcl.cli.common import AsJson, DataRoot, Quiet, print_json, progress_mode
+from gcl.cli.common import AsJson, DataRoot, Quiet, interruptible, print_json, progress_mode
 
 
 def reproduce(
@@ -22,9 +22,10 @@ def reproduce(
     """Run a paper's setting and put its figure beside ours; run it again to go on where it stopped."""
     from gcl.run.reproduce import reproduce as run
 
-    result, comparison, path = run(
-        method, dataset, out=out, seeds=seeds, data_root=data_root, progress=progress_mode(quiet or json)
-    )
+    with interruptible():
+        result, comparison, path = run(
+            method, dataset, out=out, seeds=seeds, data_root=data_root, progress=progress_mode(quiet or json)
+        )
     if json:
         print_json({"comparison": comparison, "results": str(path)})
         return

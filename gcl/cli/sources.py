@@ -19,6 +19,7 @@ class Source:
     values: Tensor
     ids: list[str] | None
     dataset: str | None
+    kind: str | None = None
 
 
 def read_source(path: Path, data_root: Path | None) -> Source:
@@ -26,10 +27,10 @@ def read_source(path: Path, data_root: Path | None) -> Source:
     if not path.exists():
         raise DataError(f"{path} does not exist; give an embedding file or a run folder")
     if path.is_dir():
-        from gcl.run.run_directory import open_run
+        from gcl.run.run_directory import kind_of, open_run
 
         run = open_run(path)
-        return Source(next(iter(run.embeddings.values())), run.ids, run.settings["dataset"])
+        return Source(run.outputs.main, run.ids, run.settings["dataset"], kind_of(run.settings))
     from gcl.evaluate.embedding_files import read_embeddings
 
     table = read_embeddings(path)
@@ -54,7 +55,7 @@ def labels_of(
         return None, None
     from gcl.data.load import load_dataset
 
-    data = load_dataset(name, data_root=data_root)
+    data = load_dataset(name, kind=source.kind, data_root=data_root)
     if data.graph.num_nodes != source.values.shape[0]:
         raise DataError(f"{data.name} has {data.graph.num_nodes} nodes, the embeddings {source.values.shape[0]} rows")
     return data.y, data.splits

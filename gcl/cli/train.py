@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gcl.cli.common import AsJson, DataRoot, Overrides, Quiet, print_json, progress_mode
+from gcl.cli.common import AsJson, DataRoot, Overrides, Quiet, interruptible, print_json, progress_mode
 from gcl.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -42,7 +42,9 @@ def train(
             raise ConfigError("--resume goes on with a run as it was started and takes no other settings")
         from gcl.run.pipeline import resume as go_on
 
-        show(go_on(resume, data_root=data_root, progress=progress_mode(quiet or json)), resume, json)
+        with interruptible():
+            result = go_on(resume, data_root=data_root, progress=progress_mode(quiet or json))
+        show(result, resume, json)
         return
     if method is None or dataset is None:
         raise ConfigError("give a method and a dataset, for example: gcl train csgcl digits")
@@ -58,15 +60,16 @@ def train(
         if key in settings:
             raise ConfigError(f"{key} is not a setting of key=value form here; see `gcl train --help`")
     target = out or default_folder(method, dataset, seed)
-    result = pipeline(
-        method,
-        dataset,
-        config=config,
-        out=target,
-        data_root=data_root,
-        progress=progress_mode(quiet or json),
-        **settings,
-    )
+    with interruptible():
+        result = pipeline(
+            method,
+            dataset,
+            config=config,
+            out=target,
+            data_root=data_root,
+            progress=progress_mode(quiet or json),
+            **settings,
+        )
     show(result, target, json)
 
 
@@ -81,10 +84,13 @@ def show(result: Result, folder: Path, json: bool) -> None:
     if json:
         print_json({**result.to_json(), "out": str(folder)})
         return
-    from gcl.report.table import print_scores, report_console
+    from gcl.report.table import diagnostics_line, print_scores, report_console
 
     console = report_console()
     print_scores(console, result.scores, num_seeds=len(result.runs))
+    for note in result.notes:
+        console.print(f"note: {note}", soft_wrap=True)
+    console.print(f"{diagnostics_line(result.runs[0].diagnostics)} (seed {result.runs[0].seed})", soft_wrap=True)
     seconds = [sum(run.cost["seconds"].values()) for run in result.runs]
     memory = max(run.cost["peak_memory_bytes"] for run in result.runs)
     console.print(

@@ -238,7 +238,11 @@ class Adjacency:
             compact = self.device.type == "cpu" and int(keep.sum()) < COMPACT_BELOW * keep.numel()
         if compact:
             return self._compacted(keep)
-        return dataclasses.replace(self, keep=keep)
+        masked = dataclasses.replace(self, keep=keep)
+        for name in ("row", "is_loop"):  # of the structure, which is the same
+            if name in self.__dict__:
+                masked.__dict__[name] = self.__dict__[name]
+        return masked
 
     def _compacted(self, keep: Tensor) -> Adjacency:
         dtype = self.col.dtype

@@ -12,6 +12,7 @@ from gcl.core.adjacency import Adjacency
 
 if TYPE_CHECKING:
     from gcl.core.graph import Graph
+    from gcl.core.streams import Streams
     from gcl.core.view import View
 
 
@@ -45,7 +46,18 @@ class LossContext:
 
 @dataclass(frozen=True)
 class Clock:
-    """Where training stands: stage, epoch (from 1), batch (from 0), optimiser steps done, process rank and count."""
+    """Where training stands.
+
+    Random draws are counted by ``stage_index``, ``epoch`` and ``batch``, so that every stage draws afresh.
+
+    Args:
+        stage: name of the stage.
+        epoch: from 1 in each stage; 0 before its first.
+        batch: from 0 in each epoch.
+        step: optimiser steps done, over all stages.
+        rank, world: number of this process and how many there are.
+        stage_index: position of the stage, from 0.
+    """
 
     stage: str = "train"
     epoch: int = 0
@@ -53,6 +65,7 @@ class Clock:
     step: int = 0
     rank: int = 0
     world: int = 1
+    stage_index: int = 0
 
 
 @dataclass(frozen=True)
@@ -102,7 +115,14 @@ class StepContext:
 
 @dataclass(frozen=True)
 class StepOutput:
-    """The loss of a step (with gradient) and its named parts (detached). ``weight`` is this process's share."""
+    """What one training step gives.
+
+    Args:
+        loss: a number, with gradient.
+        parts: its named parts, detached.
+        weight: how much the step counts in the means of its epoch, 0 or more: the number of anchors where batches
+            differ in size. The gradient is that of ``loss`` as it is.
+    """
 
     loss: Tensor
     parts: Mapping[str, Tensor] = field(default_factory=dict)
@@ -149,19 +169,29 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Stage:
-    """One phase of training. A field that is ``None`` takes the trainer's setting.
+    """One phase of training. A setting that is ``None`` takes the trainer's.
 
     Args:
         name: the stage's name, in logs and checkpoints.
         epochs: passes over the batches.
         learning_rate, weight_decay: of the optimiser.
-        parameters: a callable that gives the parameters to train; ``None`` = all of the method's.
-        init: called once when the stage begins (not when it is resumed); leaves its result in buffers or parameters.
+        parameters: a callable that gives what to train: a list of parameters, or a list of PyTorch's parameter groups,
+            ``{"params": [...], "lr": 0.01}``, where a group may set any argument of the optimiser for itself;
+            ``None`` = all of the method's. It is called after ``init``; the schedule scales the rate of every group.
+        init: called once when the stage begins (not when it is resumed) with the graph, the clock before the first
+            epoch and the streams, in evaluation mode; leaves its result in buffers or parameters.
+        optimizer, scheduler: names that the trainer knows.
+        patience: epochs without a lower training loss after which the stage ends.
+        select: which weights the stage ends with.
     """
 
     name: str = "train"
     epochs: int | None = None
     learning_rate: float | None = None
     weight_decay: float | None = None
-    parameters: Callable[[], list[nn.Parameter]] | None = None
-    init: Callable[[], None] | None = None
+    parameters: Callable[[], list[nn.Parameter] | list[dict[str, Any]]] | None = None
+    init: Callable[[Graph, Clock, Streams], None] | None = None
+    optimizer: str | None = None
+    scheduler: str | None = None
+    patience: int | None = None
+    select: str | None = None

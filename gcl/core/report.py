@@ -63,6 +63,8 @@ class Report:
         """One report of several training seeds: each value is the mean over that seed's runs (splits)."""
         first = reports[0]
         values = {name: [report.mean(name) for report in reports] for name in first.values}
-        per_seed = {name: [report.std(name) for report in reports] for name in first.values}
-        details = {**first.details, "std_within_seed": per_seed}
+        details = {
+            "std_within_seed": {name: [report.std(name) for report in reports] for name in first.values},
+            "by_seed": [dict(report.details) for report in reports],
+        }
         return Report(first.task, first.protocol, first.n, values, list(seeds), details)

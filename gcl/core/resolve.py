@@ -162,7 +162,7 @@ def _merge(hint: Any, default: Any, layers: Sequence[Any], where: str) -> Any:
     slot = _slot_of(hint)
     mapping_of = _mapping_value(hint)
     value = default
-    for index, layer in enumerate([default, *layers]):
+    for index, layer in enumerate([default, *map(_plain, layers)]):
         if slot is not None:
             if layer is None:
                 value = None
@@ -181,6 +181,12 @@ def _merge(hint: Any, default: Any, layers: Sequence[Any], where: str) -> Any:
     if slot is None:
         _check(value, hint, where, is_default=not layers)
     return value
+
+
+def _plain(value: Any) -> Any:
+    """A NumPy scalar as Python's own number; anything else as it is."""
+    is_scalar = type(value).__module__ == "numpy" and getattr(value, "shape", None) == () and hasattr(value, "item")
+    return value.item() if is_scalar else value
 
 
 def _merge_parts(kind: str, spec: Any, preset: Any, where: str) -> dict[str, Any]:

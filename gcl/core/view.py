@@ -57,12 +57,21 @@ class View:
         return self.graph.device
 
     def relation(self, name: str | None = None) -> Adjacency:
-        """One relation after masks; without a name the only one."""
+        """One relation after masks, without the edges of dropped nodes; without a name the only one."""
         if name is None:
             if len(self.adjacency) != 1:
                 raise DataError(f"this graph has {len(self.adjacency)} relations ({sorted(self.adjacency)}); name one")
-            return next(iter(self.adjacency.values()))
-        return self.adjacency[name]
+            name = next(iter(self.adjacency))
+        adjacency = self.adjacency[name]
+        if self.node_mask is None:
+            return adjacency
+        source, target = self.graph.relation_types[name]
+        keep = torch.ones(adjacency.num_arcs, dtype=torch.bool, device=adjacency.device)
+        if target == self.graph.target:
+            keep &= self.node_mask[adjacency.row.long()]
+        if source == self.graph.target:
+            keep &= self.node_mask[adjacency.col.long()]
+        return adjacency.masked(keep)
 
     def features(self, kind: str | None = None) -> Tensor | Adjacency:
         """Features of a type with changed values, *without* the column mask; dense or sparse as stored."""

@@ -54,9 +54,6 @@ def graph_from_archive(arrays: Mapping[str, np.ndarray], path: str | os.PathLike
     Raises:
         DataError: another layout, a missing key, or a bad value.
     """
-    if "train_indptr" in arrays or "node_types" in arrays:
-        what = "interactions" if "train_indptr" in arrays else "several node types"
-        raise DataError(f"{path} holds {what}, which cannot be loaded yet; give an archive of the node or cluster sets")
     if "edge_index" not in arrays:
         raise DataError(f"{path} has no key edge_index (it has {', '.join(sorted(arrays)) or 'none'})")
     edge_index, weight = arrays["edge_index"], arrays.get("edge_weight")
@@ -78,12 +75,17 @@ def graph_from_archive(arrays: Mapping[str, np.ndarray], path: str | os.PathLike
         splits=None if splits is None else np.atleast_2d(splits).T,  # the archive has [S, N]
         duplicates="merge",
     )
+    return graph, facts_from_archive(arrays)
+
+
+def facts_from_archive(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Source, licence, kind of split and class names, where an archive of any layout states them."""
     info: dict[str, Any] = {
         key: str(arrays[key]) for key in ("source", "licence", "split_kind") if key in arrays and arrays[key].ndim == 0
     }
     if "class_names" in arrays:
         info["class_names"] = tuple(str(name) for name in arrays["class_names"])
-    return graph, info
+    return info
 
 
 def features_from_archive(arrays: Mapping[str, np.ndarray], path: str | os.PathLike[str]) -> Any:
@@ -94,18 +96,45 @@ def features_from_archive(arrays: Mapping[str, np.ndarray], path: str | os.PathL
     """
     if "x" in arrays:
         return arrays["x"]
-    keys = ("x_data", "x_indices", "x_indptr", "x_shape")
-    if not any(key in arrays for key in keys):
+    if not any(f"x_{part}" in arrays for part in ("data", "indices", "indptr", "shape")):
         return None
-    missing = [key for key in keys if key not in arrays]
-    if missing:
-        raise DataError(f"{path} has no key {missing[0]}; sparse features need {', '.join(keys)}")
+    return csr_from_archive(arrays, "x", path, what="sparse features")
+
+
+def csr_from_archive(
+    arrays: Mapping[str, np.ndarray],
+    prefix: str,
+    path: str | os.PathLike[str],
+    *,
+    what: str,
+    shape: tuple[int, int] | None = None,
+) -> Any:
+    """The SciPy matrix of the keys ``<prefix>_data``, ``_indices``, ``_indptr`` and ``_shape``.
+
+    Args:
+        arrays: the arrays of the archive.
+        prefix: what the keys begin with.
+        path: the file, for messages.
+        what: what the matrix holds, for messages.
+        shape: its shape, where the archive has neither ``_shape`` nor ``_data`` (all entries are 1).
+
+    Raises:
+        DataError: a key is missing, or the keys contradict one another.
+    """
     import scipy.sparse
 
-    data, indices, indptr, shape = (arrays[key] for key in keys)
+    keys = [f"{prefix}_{part}" for part in ("indices", "indptr", *(() if shape else ("data", "shape")))]
+    missing = [key for key in keys if key not in arrays]
+    if missing:
+        raise DataError(f"{path} has no key {missing[0]}; {what} need {', '.join(keys)}")
+    if any(arrays[key].dtype.kind not in "iu" for key in keys if not key.endswith("_data")):
+        raise DataError(f"{path} has {what} whose indices are not whole numbers")
+    indices, indptr = (arrays[key].astype(np.int64) for key in keys[:2])
+    data = np.ones(indices.shape, np.uint8) if shape else arrays[keys[2]]
+    size = shape or tuple(int(size) for size in arrays[keys[3]])
     try:
-        matrix = scipy.sparse.csr_matrix((data, indices, indptr), shape=tuple(int(size) for size in shape))
+        matrix = scipy.sparse.csr_matrix((data, indices, indptr), shape=size)
         matrix.check_format(full_check=True)
     except (ValueError, TypeError) as error:
-        raise DataError(f"{path} has sparse features that contradict themselves ({error})") from None
+        raise DataError(f"{path} has {what} that contradict themselves ({error})") from None
     return matrix

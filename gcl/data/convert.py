@@ -12,7 +12,7 @@ from gcl.core.adjacency import Adjacency
 from gcl.core.errors import DataError, MissingDependencyError
 from gcl.core.graph import Graph
 from gcl.core.view import View
-from gcl.data.edges import as_edge_index
+from gcl.data.edges import as_edge_index, as_edge_weight, merge_edges
 from gcl.data.features import as_features
 from gcl.data.from_arrays import from_arrays
 from gcl.data.labels import as_labels
@@ -28,7 +28,9 @@ def from_pyg(data: Any, *, target: str | None = None, sparse: bool | None = None
     """The graph of a PyG ``Data`` or ``HeteroData``, arcs as stored (both directions of an undirected edge).
 
     Reads ``edge_index``, ``edge_weight``, ``x``, ``y`` and the train, val and test masks (``[N]`` or ``[N, S]``), no
-    other attribute. An arc that is listed twice counts once.
+    other attribute. An arc that is listed twice counts once. Of ``HeteroData`` a one-column ``edge_attr`` stands in for
+    ``edge_weight``; a relation has the middle word of its edge type as its name, or ``src__rel__dst`` where several
+    edge types share that word.
 
     Args:
         data: anything with these attributes.
@@ -225,7 +227,11 @@ def _from_hetero(data: Any, target: str | None, sparse: bool | None) -> Graph:
         name = relation if middle.count(relation) == 1 else f"{source}__{relation}__{receiver}"
         store = data[source, relation, receiver]
         arcs, _ = as_edge_index(store.edge_index, max(counts[source], counts[receiver]))
-        relations[name] = Adjacency.from_edge_index(arcs, (counts[receiver], counts[source]), duplicates="first")
+        weight = as_edge_weight(_edge_weight(store), arcs.shape[1])
+        arcs, weight = merge_edges(
+            arcs, weight, max(counts[source], counts[receiver]), directed=True, duplicates="merge"
+        )
+        relations[name] = Adjacency.from_edge_index(arcs, (counts[receiver], counts[source]), weight)
         types[name] = (source, receiver)
     attrs: dict[str, Tensor] = {}
     if "y" in data[target]:
@@ -241,3 +247,11 @@ def _from_hetero(data: Any, target: str | None, sparse: bool | None) -> Graph:
         node_attrs={target: attrs},
         target=target,
     )
+
+
+def _edge_weight(store: Any) -> Tensor | None:
+    """``edge_weight`` of an edge type, or its ``edge_attr`` where that is one number an edge."""
+    if "edge_weight" in store:
+        return store.edge_weight
+    attr = store.edge_attr if "edge_attr" in store else None
+    return attr if attr is not None and (attr.dim() == 1 or (attr.dim() == 2 and attr.shape[1] == 1)) else None

@@ -25,7 +25,10 @@ class Dataset:
         card: what is known of a named dataset.
         class_names: name of each class, where the source has them.
         node_ids: the user's own id of each node, as strings; ``None`` = the position.
-        info: facts of this load: path, ``verified`` (checksum of a named archive agrees), split kind, transforms.
+        info: facts of this load: path, ``verified`` (checksum of a named archive agrees), split kind, split names;
+            always ``transform``, the list of the feature transforms that were applied.
+        held: held-out interactions of a recommendation set, which no relation of the graph has: int64 ``[2, n]``,
+            user above item, under ``test`` and, where the source has it, ``valid``. Empty for other graphs.
     """
 
     name: str
@@ -34,6 +37,7 @@ class Dataset:
     class_names: tuple[str, ...] = ()
     node_ids: list[str] | None = None
     info: Mapping[str, Any] = field(default_factory=dict)
+    held: Mapping[str, Tensor] = field(default_factory=dict)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -36,7 +36,8 @@ def require_archive(card: Card, data_root: str | os.PathLike[str] | None = None)
     path = find_archive(card, data_root)
     if path is None:
         places = " or ".join(str(root) for root in data_roots(data_root))
-        other = f", or pass the graph of {card.obtain}" if card.obtain.startswith("torch_geometric") else ""
+        given = f', or pass the graph of {card.obtain} with name="{card.name}"'
+        other = given if card.obtain.startswith("torch_geometric") else ""
         raise DataError(
             f"dataset {card.name} needs the file {card.file}, which is not in {places}; name the folder that has it "
             f"with --data-root or {ENVIRONMENT}{other} (digits and karate need no files)"

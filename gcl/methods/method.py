@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from gcl.core.context import Batch, Clock, Outputs, Prepared, Stage, StepOutput
 from gcl.core.graph import Graph
@@ -23,11 +23,15 @@ class Method(nn.Module):
     """
 
     kind: ClassVar[str] = "node"  # the dataset collection that a bare dataset name is looked up in first
+    needs_features: ClassVar[bool] = True  # whether the target nodes must have features
 
     def store(self, **arguments: Any) -> None:
         """Keeps constructor arguments unchanged; a module among them is not registered as a submodule."""
         for name, value in arguments.items():
             object.__setattr__(self, name, value)
+
+    def check(self, spec: GraphSpec) -> None:
+        """Refuses parts that do not fit together or the graph, before anything is written or computed."""
 
     def prepare(self, graph: Graph, streams: Streams) -> Prepared:
         """What is expensive or random and done once (communities, SVD, meta-paths), as tensors saved with the run."""
@@ -49,7 +53,7 @@ class Method(nn.Module):
         """Called before the batches of an epoch. State that it makes lives in buffers."""
 
     def training_step(self, batch: Batch, clock: Clock, streams: Streams) -> StepOutput:
-        """The loss of one batch. Draws only from ``streams``, by purpose, epoch and batch."""
+        """The loss of one batch. Draws only from ``streams``, by purpose, stage, epoch and batch."""
         raise NotImplementedError
 
     def after_step(self, clock: Clock) -> None:
@@ -58,3 +62,7 @@ class Method(nn.Module):
     def outputs(self, graph: Graph) -> Outputs:
         """Embeddings of a graph, in evaluation mode and without gradient."""
         raise NotImplementedError
+
+    def two_views(self, graph: Graph, streams: Streams) -> tuple[Tensor, Tensor] | None:
+        """Embeddings of two views, row by row, for diagnostics (alignment); ``None`` where there are no views."""
+        return None

@@ -15,6 +15,7 @@ from gcl.core.graph import Graph
 from gcl.core.graph_spec import GraphSpec
 from gcl.core.resolve import Slot, resolve
 from gcl.core.streams import Streams
+from gcl.core.view import View
 from gcl.methods.method import Method
 
 Parts = Annotated[Any, Slot("augmenter", many=True)]
@@ -45,7 +46,7 @@ class TwoView(Method):
             keys, unbiased. ``None`` = every node.
 
     Raises:
-        ConfigError: the loss needs something that neither the method nor an augmenter provides.
+        ConfigError: the loss needs something that the method does not provide.
     """
 
     provides: ClassVar[tuple[str, ...]] = ("epoch", "anchors", "node_weight")
@@ -82,12 +83,22 @@ class TwoView(Method):
         )
         self.regularizer_state_ = {}
 
+    def check(self, spec: GraphSpec) -> None:
+        """Makes every part once, so that what does not fit is said before any work."""
+        self._augmenters()
+        self._check_needs(resolve("loss", self.loss))
+        with torch.random.fork_rng(devices=[]):
+            encoder = resolve("encoder", self.encoder)
+            if not isinstance(self.encoder, torch.nn.Module):
+                encoder = encoder.build(spec)
+                resolve("projector", self.projector).build(encoder.out_channels)
+
     # -- once, before training ---------------------------------------------------------------------------------------
 
     def prepare(self, graph: Graph, streams: Streams) -> Prepared:
         """Communities (where a part needs them) and the fitted state of the augmenters."""
         augmenters, loss = self._augmenters(), resolve("loss", self.loss)
-        self._check(augmenters, loss)
+        self._check_needs(loss)
         tensors: dict[str, Tensor] = {}
         if "node_weight" in loss.needs or any("communities" in augmenter.needs for augmenter in augmenters):
             communities = resolve("communities", self.communities)
@@ -112,7 +123,7 @@ class TwoView(Method):
         self.encoder_ = resolve("encoder", self.encoder).build(spec)
         self.projector_ = resolve("projector", self.projector).build(self.encoder_.out_channels)
         self.loss_ = resolve("loss", self.loss)
-        self._check(self.augmenters_, self.loss_)
+        self._check_needs(self.loss_)
         self.regularizer_ = None if self.regularizer is None else resolve("regularizer", self.regularizer)
         self.regularizer_state_ = _under(prepared.tensors, "regularizer.")
         # Kept with the prepared tensors, not with the weights.
@@ -123,13 +134,7 @@ class TwoView(Method):
 
     def training_step(self, batch: Batch, clock: Clock, streams: Streams) -> StepOutput:
         """Draws both views, encodes and projects them, and takes the loss."""
-        device = batch.graph.device
-        views = tuple(
-            augmenter(
-                batch.graph, generator=streams.generator("augment", clock.epoch, clock.batch, index, device=device)
-            )
-            for index, augmenter in enumerate(self.augmenters_)
-        )
+        views = self._views(batch.graph, streams, "augment", clock.stage_index, clock.epoch, clock.batch)
         traced = self.regularizer_ is not None
         traces: tuple[list[LayerTrace], ...] = tuple([] for _ in views)
         z = tuple(
@@ -141,7 +146,7 @@ class TwoView(Method):
         parts = {}
         if self.regularizer_ is not None:
             step = StepContext(
-                batch.graph, views, z, h, traces, self.encoder_, batch.index, clock, self.regularizer_state_
+                batch.graph, views, z, h, traces, self.encoder_, context.anchors, clock, self.regularizer_state_
             )
             value = self.regularizer_(step)
             parts = {"contrast": loss.detach(), "regularizer": value.detach()}
@@ -153,7 +158,7 @@ class TwoView(Method):
         graph, anchors = batch.graph, batch.index
         candidates = graph.num_nodes if anchors is None else anchors.numel()
         if self.anchors is not None and self.anchors < candidates:
-            generator = streams.generator("anchors", clock.epoch, clock.batch)
+            generator = streams.generator("anchors", clock.stage_index, clock.epoch, clock.batch)
             chosen = torch.randperm(candidates, generator=generator)[: self.anchors].sort().values.to(graph.device)
             anchors = chosen if anchors is None else anchors[chosen]
         weight = self.node_weight_
@@ -165,6 +170,12 @@ class TwoView(Method):
         """Encoder embeddings of the unperturbed graph, without the projector, ``[N, d]``."""
         return Outputs({"embedding": self.encoder_.embed(graph)})
 
+    @torch.no_grad()
+    def two_views(self, graph: Graph, streams: Streams) -> tuple[Tensor, Tensor]:
+        """Embeddings of two fresh views in evaluation mode, ``[N, d]`` each."""
+        views = self._views(graph, streams, "diagnostics")
+        return self.encoder_.embed(views[0]), self.encoder_.embed(views[1])
+
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> TwoView:
         super()._apply(fn, recurse)
         self.regularizer_state_ = {key: fn(value) for key, value in self.regularizer_state_.items()}
@@ -172,16 +183,21 @@ class TwoView(Method):
 
     # -- helpers -----------------------------------------------------------------------------------------------------
 
+    def _views(self, graph: Graph, streams: Streams, purpose: str, *counters: int) -> tuple[View, ...]:
+        return tuple(
+            augmenter(graph, generator=streams.generator(purpose, *counters, index, device=graph.device))
+            for index, augmenter in enumerate(self.augmenters_)
+        )
+
     def _augmenters(self) -> list[Compose]:
         return [Compose(self.augment[view]) for view in ("view1", "view2")]
 
-    def _check(self, augmenters: list[Compose], loss: Any) -> None:
-        provided = {*self.provides, *(name for augmenter in augmenters for name in augmenter.provides)}
-        missing = [name for name in loss.needs if name not in provided]
+    def _check_needs(self, loss: Any) -> None:
+        missing = [name for name in loss.needs if name not in self.provides]
         if missing:
             raise ConfigError(
-                f"loss {type(loss).__name__} needs {', '.join(missing)}, which neither {type(self).__name__} nor its "
-                f"augmenters provide; choose another loss or a method that provides it"
+                f"loss {type(loss).__name__} needs {', '.join(missing)}, which {type(self).__name__} does not "
+                f"provide; choose another loss or a method that provides it"
             )
 
 

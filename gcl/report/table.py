@@ -52,6 +52,11 @@ def beaten_floors(rows: Mapping[str, Report], trained: str, metric: str) -> str:
     return f"{LABELS.get(metric, metric)}, in points: {'; '.join(parts)}"
 
 
+def diagnostics_line(values: Mapping[str, float]) -> str:
+    """The label-free diagnostics of the trained embeddings in one line."""
+    return "diagnostics: " + ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in values.items())
+
+
 def print_scores(console: Console, scores: Mapping[str, Mapping[str, Report]], *, num_seeds: int) -> None:
     """Prints one table an evaluator, and what the floors say."""
     for name, rows in scores.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gcl.core.context import Outputs, Prepared
-from gcl.core.errors import CheckpointError, ConfigError
+from gcl.core.errors import ConfigError, DataError
 from gcl.core.files import write_json
 from gcl.core.graph import Graph
 from gcl.core.report import Report
@@ -30,8 +31,6 @@ from gcl.run.result import Result, SeedRun
 from gcl.run.run_directory import RunDirectory
 from gcl.run.settings import read_yaml, settle, write_yaml
 from gcl.train.trainer import Trainer
-
-FORMAT = 1
 
 
 def pipeline(
@@ -84,10 +83,11 @@ def pipeline(
         data_root=data_root,
         overrides={**arguments, **_given(trainer=trainer, evaluate=evaluate, seeds=seeds, floors=floors)},
     )
+    check(settings, data)
     folder = None
     if out is not None:
         folder = files.new_folder(Path(out))
-        write_yaml(folder / files.CONFIG, {"format": FORMAT, **_writable(settings)})
+        write_yaml(folder / files.CONFIG, files.writable(settings))
     return train(settings, data, folder, progress=progress)
 
 
@@ -99,13 +99,34 @@ def configure(
     config: str | Path | Mapping[str, Any] | None = None,
     data_root: str | Path | None = None,
 ) -> tuple[dict[str, Any], Dataset]:
-    """The whole configuration of a run and its data, both checked."""
+    """The whole configuration of a run and its data.
+
+    Without labels nothing is scored, unless evaluators were asked for.
+    """
     cls = find_class("method", method) if isinstance(method, str) else method
     data = load_dataset(dataset, kind=getattr(cls, "kind", None), data_root=data_root)
     preset = read_yaml(config) if isinstance(config, str | Path) else config
     settings = settle(method, data.name, overrides=overrides, preset=preset)
+    if data.num_classes == 0 and not overrides.get("evaluate"):
+        settings["evaluate"] = {}
     settings["dataset"] = _dataset_reference(dataset, data)
+    settings["transform"] = list(data.info.get("transform", ()))
+    settings["data_root"] = None if data_root is None else str(Path(data_root).resolve())
     return settings, data
+
+
+def check(settings: Mapping[str, Any], data: Dataset) -> None:
+    """Refuses what cannot work, before anything is written: parts, features, labels and splits."""
+    method: Method = _resolve_method(settings)
+    if method.needs_features:
+        require_features(data.graph)
+    evaluators = _resolve_evaluators(settings)
+    trainer: Trainer = resolve("trainer", settings["trainer"])
+    if trainer.select == "validation" and not evaluators:
+        raise ConfigError("trainer.select=validation needs an evaluator; select last or loss, or add one")
+    for evaluator in evaluators.values():
+        evaluator.split(data.graph, seed=settings["seeds"][0])
+    method.check(data.graph.spec)
 
 
 def resume(
@@ -116,7 +137,7 @@ def resume(
     Args:
         out: the run's folder.
         dataset: needed only where the run was started on an object in memory.
-        data_root: where named datasets lie.
+        data_root: where named datasets lie; ``None`` = where they lay when the run was started.
         progress: as in :func:`pipeline`.
 
     Raises:
@@ -126,14 +147,11 @@ def resume(
     folder = Path(out)
     if not (folder / files.CONFIG).is_file():
         raise ConfigError(f"{folder} holds no run (no {files.CONFIG}); give the folder that `gcl train` wrote")
-    settings = read_yaml(folder / files.CONFIG)
-    if settings.pop("format", None) != FORMAT:
-        raise CheckpointError(f"{folder / files.CONFIG} is of another format; resume it with the version that wrote it")
+    settings = files.read_config(folder / files.CONFIG)
     reference = dataset if dataset is not None else settings["dataset"]
     if reference is None:
         raise ConfigError(f"{folder} was trained on a graph in memory; give it again as dataset=")
-    method = settings["method"]["name"]
-    data = load_dataset(reference, kind=getattr(find_class("method", method), "kind", None), data_root=data_root)
+    data = load_dataset(reference, kind=files.kind_of(settings), data_root=data_root or settings["data_root"])
     return train(settings, data, folder, progress=progress)
 
 
@@ -151,18 +169,17 @@ def train(
     """
     if seed_folders is None:
         seed_folders = len(settings["seeds"]) > 1
-    require_features(data.graph)
-    evaluators = {name: resolve("evaluator", spec) for name, spec in settings["evaluate"].items()}
-    for evaluator in evaluators.values():
-        evaluator.split(data.graph, seed=settings["seeds"][0])  # bad labels or splits are said before training
+    evaluators = _resolve_evaluators(settings)
+    floors, notes = _floors(data.graph, settings, evaluators)
     runs = []
     for seed in settings["seeds"]:
         place = None
         if folder is not None:
             place = RunDirectory(folder / f"seed-{seed}" if seed_folders else folder)
         runs.append(_run_seed(settings, data, seed, evaluators, place, progress))
-    floors = _floors(data.graph, settings, evaluators) if settings["floors"] else {}
-    result = Result(dict(settings), data.name, data.node_ids, tuple(runs), floors, describe_environment())
+    if not evaluators:
+        notes.append("nothing was scored: the graph has no labels, or no evaluator was asked for")
+    result = Result(dict(settings), data.name, data.node_ids, tuple(runs), floors, describe_environment(), tuple(notes))
     if folder is not None:
         write_json(folder / files.REPORT, result.to_json())
         write_json(folder / files.ENVIRONMENT, result.environment)
@@ -187,15 +204,12 @@ def _run_seed(
     place: RunDirectory | None,
     progress: bool | None,
 ) -> SeedRun:
-    if place is not None and place.is_finished:
-        return SeedRun.read(place, settings)
     streams, watch, seconds = Streams(seed), _Stopwatch(time.perf_counter()), {}
-    held = {}
-    graph = data.graph.for_training()
-    for name, evaluator in evaluators.items():
-        graph, held[name] = _split(evaluator, data.graph, graph, seed)
+    graph, held = _split(evaluators, data.graph, seed)
+    if place is not None and place.is_finished:
+        return SeedRun.read(place, _fingerprints(settings, graph, place))
     prepared = _prepare(settings, graph, streams, place)
-    method = files.build_method(settings["method"], graph.spec, prepared, streams)
+    method = files.build_method(_own(settings["method"]), graph.spec, prepared, streams)
     seconds["prepare"] = watch.lap()
 
     scores: dict[str, dict[str, Report]] = {"untrained": {}, "trained": {}}
@@ -203,6 +217,7 @@ def _run_seed(
         scores["untrained"] = _evaluate(evaluators, method.outputs(graph), held, seed)
         seconds["evaluate_untrained"] = watch.lap()
 
+    fingerprints = _fingerprints(settings, graph, place)
     trainer: Trainer = resolve("trainer", settings["trainer"])
     placed = trainer.place(graph)  # as the trained method sees it
     fit = trainer.fit(
@@ -210,12 +225,13 @@ def _run_seed(
         graph,
         streams=streams,
         run_dir=None if place is None else place.path,
-        resume=place is not None and (place / files.CHECKPOINT).is_dir(),
-        fingerprints=_fingerprints(settings, graph, place),
+        resume=place is not None,  # from the beginning where there is no checkpoint yet
+        fingerprints=fingerprints,
         validate=_validator(evaluators, held, method, placed) if trainer.select == "validation" else None,
         progress=progress,
     )
-    seconds["train"] = watch.lap()
+    watch.lap()
+    seconds["train"] = round(fit.wall_time, 3)  # with what was spent before a resumption
     outputs = files.to_cpu(method.outputs(placed))
     scores["trained"] = _evaluate(evaluators, outputs, held, seed)
     seconds["evaluate"] = watch.lap()
@@ -223,7 +239,7 @@ def _run_seed(
         seed=seed,
         outputs=outputs,
         scores=scores,
-        diagnostics=diagnostics(outputs.main),
+        diagnostics=diagnostics(outputs.main, method.two_views(placed, streams)),
         fit={
             "epochs": fit.epochs,
             "steps": fit.steps,
@@ -234,27 +250,36 @@ def _run_seed(
         method=method,
         prepared=prepared,
         spec=graph.spec,
+        fingerprints=fingerprints,
     )
     if place is not None:
         run.write(place, data.node_ids)
     return run
 
 
-def _split(evaluator: Any, whole: Graph, graph: Graph, seed: int) -> tuple[Graph, Any]:
-    """The training graph and what is held out; evaluators that change the graph cannot be combined."""
-    training, held = evaluator.split(whole, seed=seed)
-    same = all(training.relations[name].num_arcs == adjacency.num_arcs for name, adjacency in graph.relations.items())
-    if not same and any(whole.relations[name].num_arcs != a.num_arcs for name, a in graph.relations.items()):
-        raise ConfigError("two evaluators hold out edges; evaluate one of them at a time")
-    return (graph if same else training), held
+def _split(evaluators: Mapping[str, Any], whole: Graph, seed: int) -> tuple[Graph, dict[str, Any]]:
+    """The training graph, and what each evaluator holds out of it.
+
+    Raises:
+        ConfigError: two evaluators take different things out of the graph.
+    """
+    graph, changed_by, held = whole.for_training(), None, {}
+    for name, evaluator in evaluators.items():
+        training, held[name] = evaluator.split(whole, seed=seed)
+        parts = ("relations", "features")
+        if all(getattr(training, part)[key] is value for part in parts for key, value in getattr(whole, part).items()):
+            continue
+        if changed_by is not None:
+            raise ConfigError(f"evaluators {changed_by} and {name} both change the graph; use one of them at a time")
+        graph, changed_by = training.for_training(), name
+    return graph, held
 
 
 def _prepare(settings: Mapping[str, Any], graph: Graph, streams: Streams, place: RunDirectory | None) -> Prepared:
     """Prepares once; a resumed run reads what it had prepared."""
     if place is not None and place.is_started:
         return files.read_prepared(place / files.PREPARED)
-    method: Method = resolve("method", settings["method"])
-    prepared = method.prepare(graph, streams)
+    prepared = _resolve_method(settings).prepare(graph, streams)
     if place is not None:
         place.path.mkdir(parents=True, exist_ok=True)
         place.write_spec(graph.spec)
@@ -270,7 +295,7 @@ def _fingerprints(settings: Mapping[str, Any], graph: Graph, place: RunDirectory
     return {
         "data": graph_fingerprint(graph),
         "prepared": files.sha256_of(place / files.PREPARED),
-        "config": hashlib.sha256(json.dumps(_writable(config), sort_keys=True).encode()).hexdigest(),
+        "config": hashlib.sha256(json.dumps(describe(config), sort_keys=True).encode()).hexdigest(),
     }
 
 
@@ -280,8 +305,6 @@ def _evaluate(evaluators: Mapping[str, Any], outputs: Outputs, held: Mapping[str
 
 def _validator(evaluators: Mapping[str, Any], held: Mapping[str, Any], method: Method, graph: Graph) -> Any:
     """The first evaluator's validation score, which never opens the test part."""
-    if not evaluators:
-        raise ConfigError("trainer.select=validation needs an evaluator; select last or loss, or add one")
     name, evaluator = next(iter(evaluators.items()))
 
     def validate() -> float:
@@ -290,29 +313,46 @@ def _validator(evaluators: Mapping[str, Any], held: Mapping[str, Any], method: M
     return validate
 
 
-def _floors(graph: Graph, settings: Mapping[str, Any], evaluators: Mapping[str, Any]) -> dict[str, dict[str, Report]]:
-    """Scores of embeddings that need no training, by evaluator."""
-    seed = settings["seeds"][0]
+def _floors(
+    graph: Graph, settings: Mapping[str, Any], evaluators: Mapping[str, Any]
+) -> tuple[dict[str, dict[str, Report]], list[str]]:
+    """Scores of embeddings that need no training, by evaluator, and a note on each floor that the graph cannot have."""
     floors: dict[str, dict[str, Report]] = {name: {} for name in evaluators}
+    notes: list[str] = []
+    if not (settings["floors"] and evaluators):
+        return floors, notes
+    seed = settings["seeds"][0]
     for row, make in FLOORS.items():
-        outputs = Outputs({"embedding": make(graph.for_training())})
+        try:
+            outputs = Outputs({"embedding": make(graph.for_training())})
+        except DataError as error:
+            notes.append(f"the floor {row!r} is left out: {error}")
+            continue
         for name, evaluator in evaluators.items():
             _, held = evaluator.split(graph, seed=seed)
             floors[name][row] = evaluator.evaluate(outputs, held, seed=seed)
-    return floors
+    return floors, notes
+
+
+def _resolve_evaluators(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: resolve("evaluator", spec) for name, spec in settings["evaluate"].items()}
+
+
+def _resolve_method(settings: Mapping[str, Any]) -> Method:
+    method: Method = resolve("method", _own(settings["method"]))
+    return method
+
+
+def _own(spec: Any) -> Any:
+    """A copy for one seed: an object in a specification must not carry weights from one seed to the next."""
+    return copy.deepcopy(spec)
 
 
 def _dataset_reference(given: Any, data: Dataset) -> str | None:
     """How a resumed run finds its data: a name, an absolute path, or nothing for an object."""
-    if isinstance(given, str | Path):
-        path = Path(given)
-        return str(path.resolve()) if path.exists() else data.name
-    return None
-
-
-def _writable(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings as plain values; objects become their descriptions."""
-    return {key: describe(value) for key, value in settings.items()}
+    if not isinstance(given, str | Path):
+        return None
+    return data.name if data.card is not None else str(Path(given).resolve())
 
 
 def _given(**arguments: Any) -> dict[str, Any]:

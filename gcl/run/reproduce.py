@@ -11,9 +11,9 @@ from gcl.core.files import write_json
 from gcl.core.resolve import find_class, names
 from gcl.data.load import load_dataset
 from gcl.run import run_directory as files
-from gcl.run.pipeline import FORMAT, train
+from gcl.run.pipeline import check, configure, train
 from gcl.run.result import Result
-from gcl.run.settings import experiment_file, read_yaml, settle, write_yaml
+from gcl.run.settings import experiment_file, read_yaml, write_yaml
 
 
 def reproduce(
@@ -51,8 +51,9 @@ def reproduce(
         raise ConfigError(
             f"no experiment with a paper's figure for {method} on {data.name}; there are: {', '.join(known)}"
         )
-    settings = settle(method, data.name, overrides={} if seeds is None else {"seeds": seeds}, preset=preset)
-    settings["dataset"] = data.name
+    overrides = {} if seeds is None else {"seeds": seeds}
+    settings, data = configure(method, dataset, overrides=overrides, config=preset, data_root=data_root)
+    check(settings, data)
     folder = Path(out) if out is not None else Path("runs") / "reproduce" / f"{method}-{data.name.rpartition('/')[2]}"
     _claim(folder, settings)
     result = train(settings, data, folder, progress=progress, seed_folders=True)
@@ -78,9 +79,9 @@ def compare(result: Result) -> list[dict[str, Any]]:
                 "paper_std": figure.get("std"),
                 "source": figure.get("source"),
                 "ours": round(100 * report.mean(metric), 3),
-                "ours_std": round(100 * report.std(metric), 3) if len(report.values[metric]) > 1 else None,
+                "ours_std": round(100 * report.std(metric), 3) if len(result.runs) > 1 else None,
                 "difference": round(100 * report.mean(metric) - figure["value"], 3),
-                "seeds": list(report.seeds),
+                "seeds": [run.seed for run in result.runs],
                 "protocol": report.protocol,
                 "floors": {
                     name: round(100 * floor.mean(metric), 3) for name, floor in rows.items() if name != "trained"
@@ -98,10 +99,10 @@ def _experiments(method: str) -> list[Path]:
 def _claim(folder: Path, settings: Mapping[str, Any]) -> None:
     """Starts the folder, or checks that it holds runs of these settings (the seeds may differ)."""
     config = folder / files.CONFIG
-    record = {"format": FORMAT, **settings}
+    record = files.writable(settings)
+    free = dict.fromkeys(("seeds", "paper", "data_root"))  # these may differ
     if config.is_file():
-        before = read_yaml(config)
-        if {**before, "seeds": None, "paper": None} != {**record, "seeds": None, "paper": None}:
+        if {**read_yaml(config), **free} != {**record, **free}:
             raise CheckpointError(f"{folder} holds runs of other settings; choose another --out or move it away")
     else:
         files.new_folder(folder)

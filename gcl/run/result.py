@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from gcl.core.context import Outputs, Prepared
-from gcl.core.errors import ConfigError
+from gcl.core.errors import CheckpointError, ConfigError
 from gcl.core.files import write_json
 from gcl.core.graph_spec import GraphSpec
 from gcl.core.report import Report
@@ -33,6 +32,7 @@ class SeedRun:
         method: the trained method; ``None`` when it was read back from a folder.
         prepared: what was computed once before training.
         spec: sizes and types of the training graph.
+        fingerprints: SHA-256 of the data, the prepared tensors and the configuration, where the run was written.
     """
 
     seed: int
@@ -44,6 +44,7 @@ class SeedRun:
     method: Method | None = None
     prepared: Prepared | None = field(default=None, repr=False)
     spec: GraphSpec | None = None
+    fingerprints: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """Everything but tensors."""
@@ -56,6 +57,7 @@ class SeedRun:
             "diagnostics": dict(self.diagnostics),
             "fit": dict(self.fit),
             "timing": dict(self.cost),
+            "fingerprints": dict(self.fingerprints),
         }
 
     def write(self, place: RunDirectory, ids: list[str] | None) -> None:
@@ -63,20 +65,35 @@ class SeedRun:
         if self.method is None or self.prepared is None:
             raise ConfigError("this run was read from a folder and holds no weights; copy the folder instead")
         files.save_tensors(place / files.MODEL, self.method.state_dict())
-        metadata = None if ids is None else {"ids": json.dumps(ids)}
-        files.save_tensors(place / files.EMBEDDINGS, self.outputs.embeddings, metadata)
+        files.save_outputs(place / files.EMBEDDINGS, self.outputs, ids)
         write_json(place / files.RESULT, self.to_json())
 
     @classmethod
-    def read(cls, place: RunDirectory, settings: Mapping[str, Any]) -> SeedRun:
-        """A finished run from its folder."""
+    def read(cls, place: RunDirectory, fingerprints: Mapping[str, str]) -> SeedRun:
+        """A finished run from its folder.
+
+        Raises:
+            CheckpointError: it is damaged, or belongs to other data or settings than ``fingerprints``.
+        """
         record = place.read_result()
+        for name, value in record["fingerprints"].items():
+            if fingerprints.get(name, value) != value:
+                raise CheckpointError(
+                    f"{place.path} was finished with other {name} than this run's; train again into another folder"
+                )
         scores = {
             row: {name: Report.from_json(report) for name, report in reports.items()}
             for row, reports in record["scores"].items()
         }
-        outputs = Outputs(files.read_tensors(place / files.EMBEDDINGS))
-        return cls(record["seed"], outputs, scores, record["diagnostics"], record["fit"], record["timing"])
+        return cls(
+            record["seed"],
+            files.read_outputs(place / files.EMBEDDINGS),
+            scores,
+            record["diagnostics"],
+            record["fit"],
+            record["timing"],
+            fingerprints=record["fingerprints"],
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +107,7 @@ class Result:
         runs: one entry a seed.
         floors: scores without training, by evaluator and row.
         environment: versions and machine.
+        notes: sentences that belong beside the figures.
     """
 
     settings: Mapping[str, Any]
@@ -98,6 +116,7 @@ class Result:
     runs: tuple[SeedRun, ...]
     floors: Mapping[str, Mapping[str, Report]]
     environment: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
 
     @property
     def outputs(self) -> Outputs:
@@ -110,7 +129,10 @@ class Result:
         table: dict[str, dict[str, Report]] = {}
         seeds = [run.seed for run in self.runs]
         for name in self.settings["evaluate"]:
-            table[name] = dict(self.floors.get(name, {}))
+            # A floor does not depend on the training seed: beside several seeds it has no deviation of its own.
+            several = len(seeds) > 1
+            floors = self.floors.get(name, {})
+            table[name] = {r: Report.over_seeds([f], seeds[:1]) if several else f for r, f in floors.items()}
             for row in ("untrained", "trained"):
                 reports = [run.scores[row][name] for run in self.runs if name in run.scores.get(row, {})]
                 if len(reports) > 1:
@@ -127,6 +149,7 @@ class Result:
             "dataset": self.dataset,
             "scores": scores,
             "paper": self.settings.get("paper"),
+            "notes": list(self.notes),
             "runs": [run.to_json() for run in self.runs],
             "settings": describe(dict(self.settings)),
             "environment": dict(self.environment),
@@ -141,7 +164,7 @@ class Result:
         from gcl.run.settings import write_yaml
 
         root = files.new_folder(Path(folder))
-        write_yaml(root / files.CONFIG, {"format": 1, **describe(dict(self.settings))})
+        write_yaml(root / files.CONFIG, files.writable(self.settings))
         for run in self.runs:
             place = RunDirectory(root if len(self.runs) == 1 else root / f"seed-{run.seed}")
             place.path.mkdir(exist_ok=True)

@@ -19,7 +19,7 @@ from gcl.core.errors import CheckpointError, ConfigError, DataError, OutputError
 from gcl.core.files import atomic_write
 from gcl.core.graph import Graph
 from gcl.core.graph_spec import GraphSpec
-from gcl.core.resolve import resolve
+from gcl.core.resolve import describe, find_class, resolve
 from gcl.core.streams import Streams
 from gcl.methods.method import Method
 from gcl.run.settings import read_yaml
@@ -29,7 +29,9 @@ from gcl.train.weights import load_weights
 
 CONFIG, SPEC, PREPARED = "config.yaml", "graph_spec.json", "prepared.safetensors"
 MODEL, EMBEDDINGS, METRICS = "model.safetensors", "embeddings.safetensors", "metrics.jsonl"
-RESULT, REPORT, ENVIRONMENT, CHECKPOINT = "result.json", "report.json", "environment.json", "checkpoint"
+RESULT, REPORT, ENVIRONMENT = "result.json", "report.json", "environment.json"
+FORMAT = 1
+ASSIGNMENT, EXTRA = "assignment!", "extra!"  # names in the file of embeddings that no embedding has
 
 
 @dataclass(frozen=True)
@@ -58,11 +60,12 @@ class RunDirectory:
 
     def read_spec(self) -> GraphSpec:
         """What modules are built from."""
-        return GraphSpec.from_json(read_json(self / SPEC))
+        record = read_json(self / SPEC, keys=("num_nodes", "in_channels", "relations", "target"))
+        return GraphSpec.from_json(record)
 
     def read_result(self) -> dict[str, Any]:
         """Scores, times and sizes of the run."""
-        return read_json(self / RESULT)
+        return read_json(self / RESULT, keys=("seed", "scores", "fingerprints", "fit", "timing"))
 
 
 class Run:
@@ -81,7 +84,8 @@ class Run:
         if not self.root.is_dir():
             raise ConfigError(f"{self.root} is not a run folder; give the folder that `gcl train` wrote (--out)")
         self.directory = RunDirectory(self.root)
-        seeds = sorted(self.root.glob("seed-*"), key=lambda folder: int(folder.name.partition("-")[2]))
+        numbered = [folder for folder in self.root.glob("seed-*") if folder.name[5:].isdigit()]
+        seeds = sorted(numbered, key=lambda folder: int(folder.name[5:]))
         if not self.directory.is_started and seeds:
             self.directory = RunDirectory(seeds[0])
         config = next((p for p in (self.root / CONFIG, self.root.parent / CONFIG) if p.is_file()), None)
@@ -89,7 +93,7 @@ class Run:
             raise ConfigError(
                 f"{self.root} holds no run (no {CONFIG} or {PREPARED}); give a folder that `gcl train` wrote"
             )
-        self.settings = read_yaml(config)
+        self.settings = read_config(config)
         if not (self.directory / MODEL).is_file():
             raise CheckpointError(
                 f"{self.root} was not trained to the end; resume it with `gcl train --resume {self.root}`"
@@ -106,8 +110,13 @@ class Run:
 
     @property
     def embeddings(self) -> dict[str, Tensor]:
-        """The embeddings saved after training, by name, ``[N, d]``."""
-        return read_tensors(self.directory / EMBEDDINGS)
+        """The embeddings saved after training, by name, the main one first, ``[N, d]``."""
+        return dict(self.outputs.embeddings)
+
+    @property
+    def outputs(self) -> Outputs:
+        """What the trained method gave for its training graph, as saved."""
+        return read_outputs(self.directory / EMBEDDINGS)
 
     @property
     def ids(self) -> list[str]:
@@ -152,7 +161,10 @@ def new_folder(path: Path) -> Path:
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         holds = "holds a run" if (path / CONFIG).is_file() else "is not an empty folder"
         raise OutputError(f"{path} {holds}; choose another --out, or go on with it by `gcl train --resume {path}`")
-    path.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be made ({error.strerror}); choose another --out") from error
     return path
 
 
@@ -161,6 +173,57 @@ def build_method(spec: Any, graph_spec: GraphSpec, prepared: Prepared, streams: 
     method: Method = resolve("method", spec)
     with streams.scope("init"):
         return method.build(graph_spec, prepared)
+
+
+def writable(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration as plain values, as ``config.yaml`` holds it."""
+    return {"format": FORMAT, **describe(dict(settings))}
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The configuration that a run was started with.
+
+    Raises:
+        CheckpointError: it is incomplete or of another format.
+    """
+    settings = read_yaml(path)
+    if settings.pop("format", None) != FORMAT:
+        raise CheckpointError(f"{path} is of another format or damaged; open it with the version that wrote it")
+    keys = ("method", "dataset", "seeds", "trainer", "evaluate", "floors", "transform", "data_root")
+    missing = [key for key in keys if key not in settings]
+    if missing:
+        raise CheckpointError(f"{path} lacks {', '.join(missing)}; it is damaged, train again into another folder")
+    return settings
+
+
+def kind_of(settings: Mapping[str, Any]) -> str | None:
+    """The collection in which the run's method looks up bare dataset names."""
+    return getattr(find_class("method", settings["method"]["name"]), "kind", None)
+
+
+def save_outputs(path: Path, outputs: Outputs, ids: list[str] | None) -> None:
+    """Writes embeddings by name, with the ids of their rows; an assignment and extras beside them."""
+    tensors = dict(outputs.embeddings)
+    if outputs.assignment is not None:
+        tensors[ASSIGNMENT] = outputs.assignment
+    tensors |= {f"{EXTRA}{name}": value for name, value in outputs.extras.items()}
+    metadata = {"order": json.dumps(list(outputs.embeddings)), "main": next(iter(outputs.embeddings))}
+    save_tensors(path, tensors, metadata if ids is None else {**metadata, "ids": json.dumps(ids)})
+
+
+def read_outputs(path: Path) -> Outputs:
+    """The inverse of :func:`save_outputs`.
+
+    Raises:
+        CheckpointError: the file is missing or damaged.
+    """
+    tensors, metadata = read_tensors(path), read_metadata(path)
+    try:
+        embeddings = {name: tensors[name] for name in json.loads(metadata["order"])}
+    except (KeyError, ValueError) as error:
+        raise CheckpointError(f"{path} is not the embeddings of a run; train again into another folder") from error
+    extras = {name[len(EXTRA) :]: value for name, value in tensors.items() if name.startswith(EXTRA)}
+    return Outputs(embeddings, tensors.get(ASSIGNMENT), extras)
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
@@ -198,16 +261,19 @@ def read_prepared(path: Path) -> Prepared:
     return Prepared(read_tensors(path))
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, keys: tuple[str, ...] = ()) -> dict[str, Any]:
     """A JSON file of a run.
 
     Raises:
-        CheckpointError: it is missing or damaged.
+        CheckpointError: it is missing or damaged, or lacks a key.
     """
     try:
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} is missing or damaged ({error}); train again into another folder") from error
+    missing = [key for key in keys if not isinstance(record, dict) or key not in record]
+    if missing:
+        raise CheckpointError(f"{path} lacks {', '.join(missing)}; it is damaged, train again into another folder")
     return record
 
 

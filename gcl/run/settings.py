@@ -15,7 +15,10 @@ from gcl.core.resolve import NAME, describe, find_class, names, normalise
 from gcl.data.resources import resource_folder
 
 # Keys of a configuration beside the arguments of the method.
-RESERVED = ("method", "dataset", "seeds", "trainer", "evaluate", "floors", "paper", "note")
+SETTINGS = ("seeds", "trainer", "evaluate", "floors")
+# What a file of settings may hold besides; a run's own config.yaml is such a file.
+RECORDED = ("method", "dataset", "paper", "note", "format", "transform", "data_root")
+RESERVED = (*SETTINGS, *RECORDED)
 
 EVALUATE = {"classification": {"name": "classification"}, "clustering": {"name": "clustering"}}
 
@@ -107,10 +110,14 @@ def settle(
     if preset is None:
         shipped = experiment_file(name, dataset) if name in names("method") else None
         preset = {} if shipped is None else read_yaml(shipped)
-    allowed = {*inspect.signature(cls).parameters, *RESERVED}
-    for key in (*overrides, *preset):
+    preset = _flat(preset, name, dataset)
+    allowed = {*inspect.signature(cls).parameters, *SETTINGS}
+    for key in overrides:
         if key not in allowed:
             raise ConfigError(unknown("key", key, allowed))
+    for key in preset:
+        if key not in allowed and key not in RECORDED:
+            raise ConfigError(f"configuration: {unknown('key', key, {*allowed, *RECORDED})}")
     given = {key: value for key, value in overrides.items() if key not in RESERVED}
     if is_object and given:
         raise ConfigError(f"the method is an object; its arguments {sorted(given)} cannot be changed")
@@ -124,6 +131,21 @@ def settle(
         "floors": _flag("floors", overrides.get("floors", preset.get("floors", True))),
         "paper": preset.get("paper"),
     }
+
+
+def _flat(preset: Mapping[str, Any], method: str, dataset: str | None) -> dict[str, Any]:
+    """Settings with the method's arguments at the top, as shipped files have them; a run's config.yaml nests them."""
+    flat = dict(preset)
+    named = flat.pop("method", None)
+    if isinstance(named, Mapping):
+        flat |= {key: value for key, value in named.items() if key != NAME}
+        named = named.get(NAME)
+    if named not in (None, method):
+        raise ConfigError(f"the configuration is for method {named!r}, not {method!r}; give the right file or method")
+    meant = flat.pop("dataset", None)
+    if meant is not None and dataset is not None and meant != dataset and Path(meant).name != dataset:
+        raise ConfigError(f"the configuration is for dataset {meant!r}, not {dataset!r}; leave the key out of the file")
+    return flat
 
 
 def _evaluators(given: Any, preset: Any) -> dict[str, Any]:

@@ -42,7 +42,7 @@ class TrainerState:
         format: version of the checkpoint's layout.
         stage: position of the stage.
         epochs: epochs finished, over all stages.
-        sums: of an unfinished epoch, name to (sum over its steps, number of them).
+        sums: of an unfinished epoch, name to (weighted sum over its steps, sum of their weights).
         metrics_bytes: length of ``metrics.jsonl`` at this moment.
         elapsed: seconds of training so far.
         stopped_early: whether patience ended a stage.
@@ -62,7 +62,7 @@ class TrainerState:
     epochs: int = 0
     best_epoch: int | None = None
     lowest_loss: float | None = None
-    sums: dict[str, tuple[float, int]] = field(default_factory=dict)
+    sums: dict[str, tuple[float, float]] = field(default_factory=dict)
     metrics_bytes: int = 0
     elapsed: float = 0.0
     stopped_early: bool = False
@@ -113,8 +113,15 @@ class CheckpointStore:
         self.folder = Path(folder)
 
     def exists(self, name: str = "last") -> bool:
-        """Whether a checkpoint of this name was saved."""
-        return self._pointer(name).exists()
+        """Whether a checkpoint of this name was saved.
+
+        Raises:
+            OutputError: the folder may not be looked into.
+        """
+        try:
+            return self._pointer(name).exists()
+        except OSError as error:
+            raise OutputError(f"{self.folder} cannot be read ({error}); choose a folder that you may use") from error
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
@@ -126,7 +133,7 @@ class CheckpointStore:
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self.clean()
+            self._clean()
             taken = [int(match[2]) for path in self.folder.iterdir() if (match := FOLDER.fullmatch(path.name))]
             final = self.folder / f"step-{checkpoint.state.clock.step}-{max(taken, default=0) + 1}"
             temporary = self.folder / f".{final.name}"
@@ -139,14 +146,28 @@ class CheckpointStore:
         # torch and safetensors report a full disk by errors of their own.
         except (OSError, RuntimeError, safetensors.SafetensorError) as error:
             raise OutputError(
-                f"the checkpoint could not be written to {self.folder} ({error}); make room and resume"
+                f"the checkpoint could not be written to {self.folder} ({error}); make room, or allow writing there, and "
+                "resume"
             ) from error
         with suppress(OSError):  # the checkpoint is there; the next save cleans up
-            self.clean()
+            self._clean()
         return final
 
     def clean(self) -> None:
-        """Removes what interrupted saves left behind. Only the process that saves may call it."""
+        """Removes what interrupted saves left behind. Only the process that saves may call it.
+
+        Raises:
+            OutputError: the folder cannot be read or changed.
+        """
+        try:
+            self._clean()
+        except OSError as error:
+            raise OutputError(
+                f"{self.folder} cannot be cleaned of interrupted saves ({error}); allow writing there or choose "
+                "another folder"
+            ) from error
+
+    def _clean(self) -> None:
         if not self.folder.is_dir():
             return
         try:
@@ -200,10 +221,13 @@ class CheckpointStore:
         manifest_file = self.folder / folder_name / "manifest.json"
         manifest = _read_json(manifest_file)
         _check_format(manifest, manifest_file)
-        if _sha256(manifest_file) != pointer.get("manifest_sha256"):
-            raise CheckpointError(f"{manifest_file} is not the one that {pointer_file.name} points to; {MEND}")
-        for file_name, entry in manifest["files"].items():
-            _verify(manifest_file.with_name(file_name), entry)
+        try:
+            if _sha256(manifest_file) != pointer.get("manifest_sha256"):
+                raise CheckpointError(f"{manifest_file} is not the one that {pointer_file.name} points to; {MEND}")
+            for file_name, entry in manifest["files"].items():
+                _verify(manifest_file.with_name(file_name), entry)
+        except OSError as error:
+            raise CheckpointError(f"the checkpoint {manifest_file.parent} cannot be read ({error}); {MEND}") from error
         return manifest_file.parent
 
     def _pointer(self, name: str) -> Path:

@@ -35,5 +35,5 @@ class Interruption:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.requested:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt("interrupted twice, so nothing was saved; what the last checkpoint holds is kept")
         self.requested = True

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,16 +22,14 @@ from gcl.train.checkpoint import Checkpoint, CheckpointStore, TrainerState
 from gcl.train.interruption import Interruption
 from gcl.train.memory import peak_memory_bytes
 from gcl.train.metrics import MetricsLog
+from gcl.train.optimizer import make_optimizer, set_learning_rate, trained_parameters
 from gcl.train.progress import TrainingProgress
 from gcl.train.random_state import scope
+from gcl.train.selection import note_best, note_loss, out_of_patience, validation_due
+from gcl.train.stage import PlannedStage
 from gcl.train.weights import copy_weights, get_weights, load_weights
 
-if TYPE_CHECKING:
-    from gcl.train.trainer import Trainer
-
 RECORD_KEYS = ("stage", "epoch", "step", "loss", "lr", "validation", "timing")
-OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
-DEFAULT_VALIDATE_EVERY = 10
 
 
 @dataclass(frozen=True)
@@ -57,18 +55,6 @@ class FitResult:
     resumed_from: int | None
 
 
-@dataclass(frozen=True)
-class PlannedStage:
-    """A :class:`gcl.core.context.Stage` with every setting decided."""
-
-    name: str
-    epochs: int
-    learning_rate: float
-    weight_decay: float
-    parameters: Callable[[], list[nn.Parameter]] | None
-    init: Callable[[], None] | None
-
-
 @dataclass(eq=False, kw_only=True)
 class Loop:
     """One run of the loop. ``Trainer.fit`` makes it, so that a trainer keeps settings only.
@@ -77,12 +63,13 @@ class Loop:
     drawn depends on what ran before, and a run resumes at any step.
     """
 
-    trainer: Trainer
     method: Method
     graph: Graph
     streams: Streams
     fabric: Any
     stages: list[PlannedStage]
+    checkpoint_every: int
+    gradient_clip: float | None
     state: TrainerState
     checkpoint: Checkpoint | None  # to go on from
     random: Mapping[str, Any]  # global random states, which no hook changes
@@ -129,15 +116,18 @@ class Loop:
         stage, state = self.stages[index], self.state
         checkpoint, self.checkpoint = self.checkpoint, None  # it is inside the first stage that is run
         if checkpoint is None:
-            state.stage, state.clock = index, Clock(stage.name, step=state.clock.step)
+            state.stage, state.clock = index, Clock(stage.name, step=state.clock.step, stage_index=index)
             state.best_metric = state.best_step = state.best_epoch = state.lowest_loss = None
             state.bad_epochs, state.sums = 0, {}
             if stage.init is not None:
+                # Validation may have left either mode, and must not matter.
+                self.method.eval()
                 with scope(self.streams, "stage", index):
-                    stage.init()
+                    stage.init(self.graph, state.clock, self.streams)
         if stage.epochs == 0:
             return
-        self.optimizer = self._make_optimizer(stage)
+        self.optimizer = make_optimizer(self.method, stage)
+        self.parameters = trained_parameters(self.optimizer)
         if checkpoint is not None:
             if checkpoint.optimizer is not None:
                 self.optimizer.load_state_dict(dict(checkpoint.optimizer))
@@ -146,32 +136,19 @@ class Loop:
         self._stop_if_asked()
         first = state.clock.epoch if state.clock.batch else state.clock.epoch + 1
         for epoch in range(first, stage.epochs + 1):
-            if self._out_of_patience():
+            if out_of_patience(state, stage):
                 break
-            self._run_epoch(index, stage, epoch)
+            self._run_epoch(stage, epoch)
         if self.best is not None:
             load_weights(self.method, self.best)
             self.best = None
 
-    def _make_optimizer(self, stage: PlannedStage) -> torch.optim.Optimizer:
-        chosen = stage.parameters() if stage.parameters is not None else self.method.parameters()
-        self.parameters = [parameter for parameter in chosen if parameter.requires_grad]
-        if not self.parameters:
-            raise ConfigError(
-                f"stage {stage.name!r} of {type(self.method).__name__} has no parameters to train; set trainer.epochs=0"
-            )
-        return OPTIMIZERS[self.trainer.optimizer](
-            self.parameters, lr=stage.learning_rate, weight_decay=stage.weight_decay
-        )
-
-    def _run_epoch(self, index: int, stage: PlannedStage, epoch: int) -> None:
-        started, state = time.perf_counter(), self.state
+    def _run_epoch(self, stage: PlannedStage, epoch: int) -> None:
+        started, state, index = time.perf_counter(), self.state, stage.index
         skip = state.clock.batch  # steps of this epoch that were done before an interruption
-        begin = Clock(stage.name, epoch, 0, state.clock.step - skip)
-        learning_rate = stage.learning_rate * self._learning_rate_factor(epoch, stage.epochs)
+        begin = Clock(stage.name, epoch, step=state.clock.step - skip, stage_index=index)
         assert self.optimizer is not None
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
+        learning_rate = set_learning_rate(self.optimizer, stage, epoch)
         self.method.train()
         if not skip:
             state.sums = {}
@@ -183,7 +160,7 @@ class Loop:
                 if count <= skip:
                     continue
                 clock = dataclasses.replace(begin, batch=count - 1, step=begin.step + count - 1)
-                loss = self._step(index, batch, clock, self.optimizer)
+                loss = self._step(batch, clock, self.optimizer)
                 state.clock = dataclasses.replace(begin, batch=count, step=begin.step + count)
                 self.progress.update(state.clock, state.epochs, loss)
                 self._stop_if_asked()
@@ -192,24 +169,23 @@ class Loop:
                 f"{type(self.method).__name__} made no batch in epoch {epoch} of stage {stage.name!r}; check the batch "
                 "size and that the graph has what batches are drawn from"
             )
-        self._end_epoch(index, stage, learning_rate, started)
+        self._end_epoch(stage, learning_rate, started)
         self._stop_if_asked()
 
-    def _end_epoch(self, index: int, stage: PlannedStage, learning_rate: float, started: float) -> None:
+    def _end_epoch(self, stage: PlannedStage, learning_rate: float, started: float) -> None:
         state = self.state
         epoch, step = state.clock.epoch, state.clock.step
-        means = {name: total / count for name, (total, count) in state.sums.items()}
+        means = self._means(stage, epoch)
         loss = means.pop("loss")
-        state.clock, state.sums = Clock(stage.name, epoch, 0, step), {}
+        state.clock, state.sums = Clock(stage.name, epoch, step=step, stage_index=stage.index), {}
         state.epochs += 1
-        if state.lowest_loss is None or loss < state.lowest_loss - self.trainer.min_delta:
-            state.lowest_loss, state.bad_epochs = loss, 0
-        else:
-            state.bad_epochs += 1
-        state.stopped_early |= self._out_of_patience() and epoch < stage.epochs
-        last = epoch == stage.epochs or self._out_of_patience()
-        score = self._validate(index, epoch) if self._validation_due(epoch, last) else None
-        self._select(loss, score)
+        note_loss(state, stage, loss)
+        out = out_of_patience(state, stage)
+        state.stopped_early |= out and epoch < stage.epochs
+        last = out or epoch == stage.epochs
+        score = self._score(stage, epoch) if validation_due(stage, epoch, last=last) else None
+        if note_best(state, stage, loss, score):
+            self.best = copy_weights(self.method)
 
         record: dict[str, Any] = {"stage": stage.name, "epoch": epoch, "step": step, "loss": loss}
         for name, value in means.items():
@@ -220,29 +196,44 @@ class Loop:
         record["timing"] = {"seconds": time.perf_counter() - started, "elapsed": self._elapsed()}
         if self.log is not None:
             self.log.write(record)
-        every = self.trainer.checkpoint_every
-        if every and epoch % every == 0 and not (last and index == len(self.stages) - 1):
+        every = self.checkpoint_every
+        if every and epoch % every == 0 and not (last and stage.index == len(self.stages) - 1):
             self._save("last")
         self.progress.update(state.clock, state.epochs, loss)
         if self.on_epoch is not None:
-            with scope(self.streams, "on_epoch", index, epoch):
+            with scope(self.streams, "on_epoch", stage.index, epoch):
                 self.on_epoch(state.clock, record)
 
-    def _learning_rate_factor(self, epoch: int, epochs: int) -> float:
-        warmup = self.trainer.warmup_epochs
-        if epoch <= warmup:
-            return epoch / warmup
-        if self.trainer.scheduler == "cosine":
-            return 0.5 * (1 + math.cos(math.pi * (epoch - warmup - 1) / (epochs - warmup)))
-        return 1.0
+    def _means(self, stage: PlannedStage, epoch: int) -> dict[str, float]:
+        """Loss and parts over the steps of the epoch, each step by its weight."""
+        sums = self.state.sums
+        if sums["loss"][1] == 0:
+            raise ConfigError(
+                f"every step of {type(self.method).__name__} has weight 0 in epoch {epoch} of stage {stage.name!r}; "
+                "check that the batches have anything to learn from"
+            )
+        return {name: total / weight if weight else math.nan for name, (total, weight) in sums.items()}
+
+    def _score(self, stage: PlannedStage, epoch: int) -> float | None:
+        if self.validate is None:
+            return None
+        self.method.eval()
+        with torch.no_grad(), scope(self.streams, "validate", stage.index, epoch):
+            return float(self.validate())
 
     # -- one step ----------------------------------------------------------------------------------------------------
 
-    def _step(self, index: int, batch: Batch, clock: Clock, optimizer: torch.optim.Optimizer) -> float:
-        with scope(self.streams, "step", index, clock.epoch, clock.batch):
+    def _step(self, batch: Batch, clock: Clock, optimizer: torch.optim.Optimizer) -> float:
+        with scope(self.streams, "step", clock.stage_index, clock.epoch, clock.batch):
             self.method.zero_grad(set_to_none=True)
             with self.fabric.autocast():
                 output = self.method.training_step(batch, clock, self.streams)
+            weight = float(output.weight)
+            if not (math.isfinite(weight) and weight >= 0):
+                raise ConfigError(
+                    f"{type(self.method).__name__} gave the weight {weight} for batch {clock.batch} of epoch "
+                    f"{clock.epoch}; a step's weight is a finite number of at least 0"
+                )
             self.fabric.backward(output.loss)
             gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
             norm = get_total_norm(gradients)
@@ -250,13 +241,13 @@ class Loop:
             # The norm may overflow where every gradient is finite, hence the second look.
             if not math.isfinite(values["loss"]) or (not math.isfinite(norm_value) and self._bad_gradients()):
                 self._crash(clock, values)
-            if self.trainer.gradient_clip is not None:
-                clip_grads_with_norm_(self.parameters, self.trainer.gradient_clip, norm)
+            if self.gradient_clip is not None:
+                clip_grads_with_norm_(self.parameters, self.gradient_clip, norm)
             optimizer.step()
             self.method.after_step(dataclasses.replace(clock, step=clock.step + 1))
         for name, value in values.items():
-            total, count = self.state.sums.get(name, (0.0, 0))
-            self.state.sums[name] = (total + value, count + 1)
+            total, weights = self.state.sums.get(name, (0.0, 0.0))
+            self.state.sums[name] = (total + weight * value, weights + weight)
         return values["loss"]
 
     def _bad_gradients(self) -> list[str]:
@@ -286,35 +277,6 @@ class Loop:
             "trainer.learning_rate, set trainer.gradient_clip, or raise the loss's temperature"
         )
 
-    # -- selection ---------------------------------------------------------------------------------------------------
-
-    def _out_of_patience(self) -> bool:
-        return self.trainer.patience is not None and self.state.bad_epochs >= self.trainer.patience
-
-    def _validation_due(self, epoch: int, last: bool) -> bool:
-        every = self.trainer.validate_every
-        if every is None and self.trainer.select == "validation":
-            every = DEFAULT_VALIDATE_EVERY
-        return self.validate is not None and every is not None and (last or epoch % every == 0)
-
-    def _validate(self, index: int, epoch: int) -> float:
-        assert self.validate is not None
-        self.method.eval()
-        with torch.no_grad(), scope(self.streams, "validate", index, epoch):
-            return float(self.validate())
-
-    def _select(self, loss: float, score: float | None) -> None:
-        """Keeps the weights if they are the best of this stage so far."""
-        if self.trainer.select == "last":
-            return
-        metric, sign = (loss, -1) if self.trainer.select == "loss" else (score, 1)
-        if metric is None or not math.isfinite(metric):
-            return
-        state = self.state
-        if state.best_metric is None or sign * metric > sign * state.best_metric:
-            state.best_metric, state.best_step, state.best_epoch = metric, state.clock.step, state.clock.epoch
-            self.best = copy_weights(self.method)
-
     # -- checkpoints -------------------------------------------------------------------------------------------------
 
     def _elapsed(self) -> float:
@@ -333,8 +295,11 @@ class Loop:
             return
         if save:
             self._save("last")
-        kept = "nothing was kept" if self.store is None else "resume the run to go on"
-        raise KeyboardInterrupt(f"interrupted after step {self.state.clock.step}; {kept}")
+        kept = "nothing was kept" if self.store is None else f"resume the run in {self.store.folder.parent} to go on"
+        clock = self.state.clock
+        raise KeyboardInterrupt(
+            f"interrupted in stage {clock.stage!r}, epoch {clock.epoch}, after step {clock.step}; {kept}"
+        )
 
 
 def _read(output: StepOutput, norm: Tensor) -> tuple[dict[str, float], float]:

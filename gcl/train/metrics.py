@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from gcl.core.errors import CheckpointError
+from gcl.core.errors import CheckpointError, OutputError
 
 
 class MetricsLog:
@@ -21,30 +22,45 @@ class MetricsLog:
 
     Raises:
         CheckpointError: the file is shorter than ``length``.
+        OutputError: the file cannot be made or written (from every method).
     """
 
     def __init__(self, path: Path, length: int = 0):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        size = path.stat().st_size if path.exists() else 0
+        self.path = path
+        with self._refused():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            size = path.stat().st_size if path.exists() else 0
         if size < length:
             raise CheckpointError(
                 f"{path} has {size} bytes where the checkpoint counts on {length}; put the file back or train again in "
                 "a new folder"
             )
-        self._stream = open(path, "ab")  # noqa: SIM115
-        self._stream.truncate(length)
-        self._stream.seek(length)
+        with self._refused():
+            self._stream = open(path, "ab")  # noqa: SIM115
+            self._stream.truncate(length)
+            self._stream.seek(length)
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Appends one record."""
-        self._stream.write((json.dumps(record, allow_nan=False) + "\n").encode())
-        self._stream.flush()
+        with self._refused():
+            self._stream.write((json.dumps(record, allow_nan=False) + "\n").encode())
+            self._stream.flush()
 
     def sync(self) -> int:
         """Makes what was written durable and gives the length in bytes."""
-        self._stream.flush()
-        os.fsync(self._stream.fileno())
-        return self._stream.tell()
+        with self._refused():
+            self._stream.flush()
+            os.fsync(self._stream.fileno())
+            return self._stream.tell()
+
+    @contextmanager
+    def _refused(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OutputError(
+                f"{self.path} cannot be written ({error}); make room, allow writing there, or choose another folder"
+            ) from error
 
     def __enter__(self) -> MetricsLog:
         return self
@@ -52,4 +68,9 @@ class MetricsLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stream.close()
+        if error is None:
+            with self._refused():
+                self._stream.close()
+            return
+        with suppress(OSError):  # what cannot be flushed was reported by what failed first
+            self._stream.close()

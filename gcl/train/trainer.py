@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import numbers
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,17 +15,16 @@ from gcl.core.graph import Graph
 from gcl.core.streams import Streams
 from gcl.methods.method import Method
 from gcl.train.checkpoint import CheckpointStore, TrainerState
+from gcl.train.checks import check_choice, check_real, check_whole
 from gcl.train.device import DEVICE, default_dtype, find_device, make_fabric, place_graph
 from gcl.train.interruption import Interruption
-from gcl.train.loop import FitResult, Loop, PlannedStage
+from gcl.train.loop import FitResult, Loop
 from gcl.train.memory import reset_peak_memory
 from gcl.train.metrics import MetricsLog
 from gcl.train.progress import TrainingProgress
 from gcl.train.random_state import get_random_state, set_random_state
+from gcl.train.stage import OptimizerName, PlannedStage, SchedulerName, Select
 
-Optimizer = Literal["adam", "adamw", "sgd"]
-Scheduler = Literal["none", "cosine"]
-Select = Literal["last", "loss", "validation"]
 Precision = Literal["32-true", "64-true", "bf16-mixed"]
 
 
@@ -43,13 +40,14 @@ class Trainer:
         epochs: passes over the batches, 0 or more; a stage may have its own.
         learning_rate: above 0; a stage may have its own.
         weight_decay: 0 or more; a stage may have its own.
-        optimizer: ``adam``, ``adamw`` or ``sgd`` (without momentum).
-        scheduler: ``none`` or ``cosine``.
+        optimizer: ``adam``, ``adamw`` or ``sgd`` (without momentum); a stage may have its own.
+        scheduler: ``none`` or ``cosine``; a stage may have its own.
         warmup_epochs: epochs at the beginning of each stage in which the learning rate grows linearly.
-        patience: epochs without a lower training loss after which a stage ends; ``None`` = never.
+        patience: epochs without a lower training loss after which a stage ends; ``None`` = never. A stage may
+            have its own.
         min_delta: by how much the loss must fall to count as lower.
         select: which weights a stage ends with: the ``last``, those after the epoch of lowest mean ``loss``, or those
-            of highest ``validation`` score.
+            of highest ``validation`` score; a stage may have its own.
         validate_every: epochs between validations; the last epoch of a stage is validated too. ``None`` = 10 where
             ``select`` is ``validation``, never otherwise.
         checkpoint_every: epochs between checkpoints; 0 = only at the end (and when interrupted).
@@ -67,8 +65,8 @@ class Trainer:
         epochs: int = 200,
         learning_rate: float = 1e-3,
         weight_decay: float = 0.0,
-        optimizer: Optimizer = "adam",
-        scheduler: Scheduler = "none",
+        optimizer: OptimizerName = "adam",
+        scheduler: SchedulerName = "none",
         warmup_epochs: int = 0,
         patience: int | None = None,
         min_delta: float = 0.0,
@@ -79,21 +77,21 @@ class Trainer:
         device: str = "auto",
         precision: Precision = "32-true",
     ):
-        _whole("epochs", epochs, 0)
-        _real("learning_rate", learning_rate, above=True)
-        _real("weight_decay", weight_decay)
-        _choice("optimizer", optimizer, get_args(Optimizer))
-        _choice("scheduler", scheduler, get_args(Scheduler))
-        _whole("warmup_epochs", warmup_epochs, 0)
-        _whole("patience", patience, 1, optional=True)
-        _real("min_delta", min_delta)
-        _choice("select", select, get_args(Select))
-        _whole("validate_every", validate_every, 1, optional=True)
-        _whole("checkpoint_every", checkpoint_every, 0)
-        _real("gradient_clip", gradient_clip, above=True, optional=True)
+        check_whole("epochs", epochs, 0)
+        check_real("learning_rate", learning_rate, above=True)
+        check_real("weight_decay", weight_decay)
+        check_choice("optimizer", optimizer, get_args(OptimizerName))
+        check_choice("scheduler", scheduler, get_args(SchedulerName))
+        check_whole("warmup_epochs", warmup_epochs, 0)
+        check_whole("patience", patience, 1, optional=True)
+        check_real("min_delta", min_delta)
+        check_choice("select", select, get_args(Select))
+        check_whole("validate_every", validate_every, 1, optional=True)
+        check_whole("checkpoint_every", checkpoint_every, 0)
+        check_real("gradient_clip", gradient_clip, above=True, optional=True)
         if not isinstance(device, str) or not DEVICE.fullmatch(device):
             raise ConfigError(f"trainer.device must be 'auto', 'cpu', 'cuda' or 'cuda:<number>', got {device!r}")
-        _choice("precision", precision, get_args(Precision))
+        check_choice("precision", precision, get_args(Precision))
         self.epochs = epochs
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
@@ -152,22 +150,23 @@ class Trainer:
             CheckpointError: a checkpoint that is damaged or belongs to another run.
             OutputError: ``run_dir`` holds a run and ``resume`` is ``False``, or cannot be written.
             NonFiniteError: a loss or gradient became NaN or infinite; ``checkpoint/crash`` holds the state before.
-            KeyboardInterrupt: SIGINT or SIGTERM came; the last checkpoint holds everything up to the last step.
+            KeyboardInterrupt: SIGINT or SIGTERM came; the last checkpoint holds everything up to the last step, and
+                ``str(error)`` says where training stopped and how to go on.
         """
         if unknown := sorted(set(fingerprints) - set(STATE_KEYS)):
             raise ConfigError(f"fingerprints are of {', '.join(STATE_KEYS)}, got {unknown[0]!r}")
-        if self.select == "validation" and validate is None:
-            raise ConfigError("trainer.select is 'validation', but nothing to validate on was given; use select=loss")
         if resume and run_dir is None:
             raise ConfigError("resuming needs the run's folder; give run_dir")
         device = find_device(self.device)
         stages = self._plan(method)
+        if validate is None and any(stage.select == "validation" for stage in stages):
+            raise ConfigError("trainer.select is 'validation', but nothing to validate on was given; use select=loss")
         store = log_file = checkpoint = None
         if run_dir is not None:
             store, log_file = CheckpointStore(Path(run_dir) / "checkpoint"), Path(run_dir) / "metrics.jsonl"
             if resume and store.exists():
                 checkpoint = store.load()
-            elif not resume and (store.exists() or (log_file.exists() and log_file.stat().st_size)):
+            elif not resume and (store.exists() or _has_content(log_file)):
                 raise OutputError(f"{run_dir} holds a run; resume it or choose another folder")
         state = TrainerState(Clock(), streams.seed)
         for name, value in fingerprints.items():
@@ -189,12 +188,13 @@ class Trainer:
                 log = stack.enter_context(MetricsLog(log_file, state.metrics_bytes))
             total = sum(stage.epochs for stage in stages)
             loop = Loop(
-                trainer=self,
                 method=method,
                 graph=place_graph(graph, device, self.dtype),
                 streams=streams,
                 fabric=make_fabric(device, self.precision),
                 stages=stages,
+                checkpoint_every=self.checkpoint_every,
+                gradient_clip=self.gradient_clip,
                 state=state,
                 checkpoint=checkpoint,
                 random=get_random_state(),
@@ -210,18 +210,43 @@ class Trainer:
     def _plan(self, method: Method) -> list[PlannedStage]:
         """The method's stages with the trainer's settings where they leave them open."""
         plan = []
-        for stage in method.stages():
-            epochs = self.epochs if stage.epochs is None else stage.epochs
-            learning_rate = self.learning_rate if stage.learning_rate is None else stage.learning_rate
-            weight_decay = self.weight_decay if stage.weight_decay is None else stage.weight_decay
-            _whole(f"epochs of stage {stage.name!r}", epochs, 0)
-            _real(f"learning_rate of stage {stage.name!r}", learning_rate, above=True)
-            _real(f"weight_decay of stage {stage.name!r}", weight_decay)
-            plan.append(PlannedStage(stage.name, epochs, learning_rate, weight_decay, stage.parameters, stage.init))
+        for index, stage in enumerate(method.stages()):
+            where = f"of stage {stage.name!r}"
+            open_settings = ("epochs", "learning_rate", "weight_decay", "optimizer", "scheduler", "patience", "select")
+            own = {name: getattr(stage, name) for name in open_settings}
+            settings = {name: getattr(self, name) if value is None else value for name, value in own.items()}
+            check_whole(f"epochs {where}", settings["epochs"], 0)
+            check_real(f"learning_rate {where}", settings["learning_rate"], above=True)
+            check_real(f"weight_decay {where}", settings["weight_decay"])
+            check_choice(f"optimizer {where}", settings["optimizer"], get_args(OptimizerName))
+            check_choice(f"scheduler {where}", settings["scheduler"], get_args(SchedulerName))
+            check_whole(f"patience {where}", settings["patience"], 1, optional=True)
+            check_choice(f"select {where}", settings["select"], get_args(Select))
+            plan.append(
+                PlannedStage(
+                    index=index,
+                    name=stage.name,
+                    warmup_epochs=self.warmup_epochs,
+                    min_delta=self.min_delta,
+                    validate_every=self.validate_every,
+                    parameters=stage.parameters,
+                    init=stage.init,
+                    **settings,
+                )
+            )
         return plan
 
 
 STATE_KEYS = {"data": "data_fingerprint", "prepared": "prepared_sha256", "config": "config_sha256"}
+
+
+def _has_content(path: Path) -> bool:
+    try:
+        return path.stat().st_size > 0
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise OutputError(f"{path} cannot be reached ({error}); choose a folder that you may use") from error
 
 
 def _check_same_run(saved: TrainerState, current: TrainerState, stages: list[PlannedStage]) -> None:
@@ -238,25 +263,3 @@ def _check_same_run(saved: TrainerState, current: TrainerState, stages: list[Pla
             f"the checkpoint is in stage {saved.clock.stage!r} (number {saved.stage + 1}), but the method's stages are "
             f"{names}; resume with the method that the run was started with"
         )
-
-
-def _whole(name: str, value: Any, least: int, *, optional: bool = False) -> None:
-    if optional and value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
-        raise ConfigError(f"trainer.{name} must be a whole number of at least {least}, got {value!r}")
-
-
-def _real(name: str, value: Any, *, above: bool = False, optional: bool = False) -> None:
-    if optional and value is None:
-        return
-    real = isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
-    if not real or value < 0 or (above and value == 0):
-        raise ConfigError(
-            f"trainer.{name} must be a finite number {'above' if above else 'of at least'} 0, got {value!r}"
-        )
-
-
-def _choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ConfigError(f"trainer.{name} must be one of {', '.join(choices)}, got {value!r}")

@@ -157,3 +157,26 @@ def test_diverging_training_is_a_failure_with_a_name(gcl):
     assert done.code == 1, (done.code, done.err)
     assert len(done.err.strip().splitlines()) == 1
     assert json.loads(Path("run/graph_spec.json").read_text())["target"] == "node"
+
+
+def test_refused_settings_leave_no_folder_behind(gcl):
+    for bad in ("augment.view1.edge.drop_prob=1.5", "anchors=0", "encoder=pyg", "loss=nothing", "evaluate.x.y=1"):
+        refused(gcl("train", "grace", "karate", bad, "--out", "run"))
+        assert not Path("run").exists(), bad
+    refused(gcl("train", "grace", "karate", "--out", "/proc/none"), "/proc/none")
+    refused(gcl("train", "grace", "karate", "--sead", 1), "--sead")
+    refused(gcl("nothing"), "nothing")
+
+
+def test_damaged_run_folders(gcl):
+    quick = ("trainer.epochs=1", "evaluate.classification=null", "evaluate.clustering=null", "--quiet")
+    assert gcl("train", "grace", "karate", *quick, "--out", "run").code == 0
+    Path("run/seed-old").mkdir()
+    assert gcl("embed", "run", "--out", "z.npy").code == 0
+    saved = {name: Path("run", name).read_bytes() for name in ("config.yaml", "graph_spec.json", "result.json")}
+    for name, content in (("config.yaml", b"format: 1"), ("graph_spec.json", b"{}"), ("result.json", b"{}")):
+        Path("run", name).write_bytes(content)
+        refused(gcl("train", "--resume", "run"), name)
+        Path("run", name).write_bytes(saved[name])
+    Path("run/embeddings.safetensors").write_bytes(b"")
+    refused(gcl("cluster", "run", "--k", 2), "embeddings.safetensors")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -219,3 +220,56 @@ def test_reproduce_keeps_finished_seeds_and_sets_the_papers_figure_beside_ours(g
     unknown = gcl("reproduce", "grace", "digits")
     assert unknown.code == 2
     assert "grace cora" in unknown.err
+
+
+def test_a_folder_of_a_datasets_name_is_not_that_dataset(gcl):
+    Path("karate").mkdir()
+    done = gcl("train", "grace", "karate", *QUICK, "--out", "run", "--quiet")
+    assert done.code == 0, done.err
+    assert yaml.safe_load(Path("run/config.yaml").read_text())["dataset"] == "node/karate"
+    assert gcl("evaluate", "clustering", "run").code == 0
+
+
+def test_an_interrupted_run_says_how_to_go_on(gcl, tmp_path):
+    code = (
+        "import os, signal, sys, gcl.cli.app, gcl.methods.grace as module\n"
+        "def after_step(self, clock):\n"
+        "    if clock.step == 3: os.kill(os.getpid(), signal.SIGINT)\n"
+        "module.GRACE.after_step = after_step\n"
+        f"sys.argv = ['gcl', 'train', 'grace', 'karate', {', '.join(map(repr, QUICK))}, 'trainer.epochs=9',"
+        " '--out', 'run', '--quiet']\n"
+        "gcl.cli.app.main()"
+    )
+    root = str(Path(__file__).parents[2])
+    stopped = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": root},
+        check=False,
+    )
+    assert stopped.returncode == 130, stopped.stderr
+    assert "resume" in stopped.stderr
+    assert "Traceback" not in stopped.stderr
+    resumed = gcl("train", "--resume", "run", "--json")
+    assert resumed.code == 0, resumed.err
+    assert resumed.json["runs"][0]["fit"]["epochs"] == 9
+
+
+@pytest.mark.data
+def test_a_file_gets_the_transform_that_the_run_was_trained_with(gcl, data_root):
+    quick = (
+        "trainer.epochs=1",
+        "evaluate.clustering=null",
+        "evaluate.linear=null",
+        "evaluate.grace=null",
+        "floors=false",
+    )
+    done = gcl("train", "grace", "cora", *quick, "--data-root", data_root, "--out", "run", "--quiet")
+    assert done.code == 0, done.err
+    assert gcl("embed", "run", data_root / "node" / "cora.npz", "--out", "file.npy").code == 0
+    saved = load_file("run/embeddings.safetensors")["embedding"]
+    np.testing.assert_array_equal(np.load("file.npy"), saved)
+    elsewhere = gcl("cluster", "run", "--k", 3, "--json", env={"GCL_DATA": "/nowhere"})
+    assert elsewhere.code == 0, elsewhere.err  # without its data, and without labels
+    assert elsewhere.json["k"] == 3

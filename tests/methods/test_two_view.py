@@ -39,7 +39,7 @@ def test_graces_loss_equals_a_dense_textbook_step(graph):
     for layer, weight, bias in zip((first, second), weights, biases, strict=True):
         layer.lin.weight.data, layer.bias.data = weight.data.t().clone(), bias.data.clone()
     views = [
-        augmenter(graph, generator=streams.generator("augment", 3, 0, index))
+        augmenter(graph, generator=streams.generator("augment", 0, 3, 0, index))
         for index, augmenter in enumerate(method.augmenters_)
     ]
     h1, h2 = (

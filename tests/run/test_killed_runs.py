@@ -101,6 +101,23 @@ def test_ten_kills(tmp_path):
     assert len(records(whole)) == EPOCHS
 
 
+@pytest.mark.parametrize(("every", "step"), [(1000, 5), (7, 3), (7, 9)])
+def test_a_kill_before_or_between_checkpoints(tmp_path, every, step):
+    settings = {**SETTINGS, "trainer": {"epochs": 12, "checkpoint_every": every}}
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert in_a_child(lambda: gcl.pipeline("csgcl", "karate", out=whole, **settings), tmp_path).code == 0
+
+    def work():
+        at_step(step)
+        gcl.pipeline("csgcl", "karate", out=broken, **settings)
+
+    assert in_a_child(work, tmp_path).code == -signal.SIGKILL
+    done = in_a_child(lambda: run.resume(broken), tmp_path)
+    assert done.code == 0, done.err
+    assert (broken / files.MODEL).read_bytes() == (whole / files.MODEL).read_bytes()
+    assert records(broken) == records(whole)
+
+
 def test_several_seeds_resume_where_they_stopped(tmp_path):
     settings = {**SETTINGS, "seeds": [0, 1, 2], "trainer": {"epochs": 4, "checkpoint_every": 1}}
     whole, broken = tmp_path / "whole", tmp_path / "broken"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import shutil
 
 import networkx
 import numpy as np
@@ -13,8 +15,10 @@ from torch_geometric.transforms import ToUndirected
 
 import gcl
 from gcl.augment.edge_drop import EdgeDrop
+from gcl.core.context import Outputs
 from gcl.core.errors import CheckpointError, ConfigError, DataError
 from gcl.core.graph import Graph
+from gcl.core.report import Report
 from gcl.core.resolve import names
 from gcl.data.load import load_dataset
 from gcl.encoders.gcn import GCN
@@ -23,6 +27,7 @@ from gcl.losses.nt_xent import NTXent
 from gcl.methods.grace import GRACE
 from gcl.run.pipeline import resume
 from gcl.run.reproduce import reproduce
+from gcl.run.run_directory import read_outputs, save_outputs
 from gcl.run.settings import experiment_file, parse_overrides, read_yaml, settle
 
 NOTHING = {"classification": None, "clustering": None}
@@ -157,8 +162,9 @@ def test_missing_features_and_labels_are_said_before_training():
     data = random_data()
     with pytest.raises(DataError, match="features"):
         gcl.pipeline("grace", Data(edge_index=data.edge_index, num_nodes=30), evaluate=NOTHING, floors=False)
+    asked = {"classification": {"num_splits": 3}}
     with pytest.raises(DataError, match="label"):
-        gcl.pipeline("grace", Data(x=data.x, edge_index=data.edge_index))
+        gcl.pipeline("grace", Data(x=data.x, edge_index=data.edge_index), evaluate=asked)
 
 
 def test_a_loss_without_what_it_needs_is_refused_by_name():
@@ -220,3 +226,98 @@ def test_double_precision_from_training_to_a_reopened_run(tmp_path):
     assert result.outputs.main.dtype == torch.float64
     again = gcl.open_run(tmp_path / "run").embed(load_dataset("karate").graph).main
     torch.testing.assert_close(again, result.outputs.main, rtol=0, atol=0)
+
+
+def test_what_an_evaluator_holds_out_is_absent_from_training():
+    seen = {}
+
+    class HoldsOutEdges:
+        def split(self, graph, *, seed):
+            keep = torch.ones(graph.adjacency.num_arcs, dtype=torch.bool)
+            keep[:10] = False
+            part = dataclasses.replace(graph, relations={"edge": graph.adjacency.masked(keep, compact=False)})
+            return part, None
+
+        def evaluate(self, outputs, held, *, seed):
+            return Report("links", "held-out", 1, {"auc": [0.5]}, [seed])
+
+    class Watching(GRACE):
+        def prepare(self, graph, streams):
+            seen["kept"] = graph.adjacency.edge_index().shape[1]
+            seen["labels"] = graph.attr("y")
+            return super().prepare(graph, streams)
+
+    data = load_dataset("karate").graph
+    evaluate = {"links": HoldsOutEdges(), **NOTHING}
+    gcl.pipeline(Watching(), data, trainer={"epochs": 1}, evaluate=evaluate, floors=False)
+    assert seen == {"kept": data.adjacency.num_arcs - 10, "labels": None}
+    with pytest.raises(ConfigError, match="both change the graph"):
+        gcl.pipeline("grace", data, trainer={"epochs": 1}, floors=False, evaluate={**evaluate, "more": HoldsOutEdges()})
+
+
+def test_seeds_of_an_object_are_independent(tmp_path):
+    together = gcl.pipeline(GRACE(), "karate", seeds=[0, 1], **QUICK)
+    alone = gcl.pipeline(GRACE(), "karate", seeds=[1], **QUICK)
+    torch.testing.assert_close(together.runs[1].outputs.main, alone.outputs.main, rtol=0, atol=0)
+    folder = together.save(tmp_path / "run")
+    graph = load_dataset("karate").graph
+    for run in together.runs:
+        again = gcl.open_run(folder / f"seed-{run.seed}").embed(graph).main
+        torch.testing.assert_close(again, run.outputs.main, rtol=0, atol=0)
+
+
+def test_finished_seeds_of_other_data_are_not_reused(tmp_path):
+    gcl.pipeline("grace", random_data(), out=tmp_path / "run", seeds=2, **QUICK)
+    shutil.rmtree(tmp_path / "run" / "seed-1")
+    with pytest.raises(CheckpointError, match="seed-0 was finished with other data"):
+        resume(tmp_path / "run", dataset=random_data(seed=1))
+    assert len(resume(tmp_path / "run", dataset=random_data()).runs) == 2
+
+
+def test_outputs_keep_their_order_assignment_and_extras(tmp_path):
+    outputs = Outputs(
+        {"user": torch.rand(3, 2), "item": torch.rand(4, 2), "a": torch.rand(1, 2)},
+        torch.tensor([0, 1, 1]),
+        {"weight": torch.rand(2)},
+    )
+    save_outputs(tmp_path / "z.safetensors", outputs, ["x", "y", "z"])
+    again = read_outputs(tmp_path / "z.safetensors")
+    assert list(again.embeddings) == ["user", "item", "a"]
+    torch.testing.assert_close(again.main, outputs.main)
+    torch.testing.assert_close(again.assignment, outputs.assignment)
+    assert list(again.extras) == ["weight"]
+
+
+def test_a_graph_without_labels_trains_and_says_that_nothing_was_scored():
+    data = random_data()
+    result = gcl.pipeline("grace", Data(x=data.x, edge_index=data.edge_index), trainer={"epochs": 1})
+    assert result.scores == {}
+    assert "no labels" in result.notes[0]
+
+
+def test_alignment_is_among_the_diagnostics():
+    result = gcl.pipeline("grace", "karate", **QUICK)
+    assert {"alignment", "uniformity", "effective_rank"} <= set(result.runs[0].diagnostics)
+
+
+def test_floors_beside_several_seeds_have_no_deviation_of_their_own():
+    result = gcl.pipeline("grace", "karate", seeds=2, trainer={"epochs": 1}, evaluate={"classification": None})
+    rows = result.scores["clustering"]
+    assert len(rows["A²X"].values["nmi"]) == 1
+    assert len(rows["trained"].values["nmi"]) == len(rows["untrained"].values["nmi"]) == 2
+
+
+def test_a_runs_own_configuration_is_a_configuration(tmp_path):
+    first = gcl.pipeline("csgcl", "karate", out=tmp_path / "run", loss={"temperature": 0.31}, **QUICK)
+    again = gcl.pipeline("csgcl", "karate", config=tmp_path / "run" / "config.yaml")
+    torch.testing.assert_close(again.outputs.main, first.outputs.main, rtol=0, atol=0)
+    with pytest.raises(ConfigError, match="for method 'csgcl'"):
+        gcl.pipeline("grace", "karate", config=tmp_path / "run" / "config.yaml")
+    with pytest.raises(ConfigError, match="for dataset"):
+        gcl.pipeline("csgcl", "digits", config=tmp_path / "run" / "config.yaml")
+
+
+def test_numpy_scalars_are_numbers():
+    settings = settle("grace", None, overrides={"loss": {"temperature": np.float32(0.5)}, "anchors": np.int64(3)})
+    assert settings["method"]["loss"]["temperature"] == 0.5
+    assert settings["method"]["anchors"] == 3
