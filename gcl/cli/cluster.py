@@ -30,6 +30,8 @@ def cluster(
     json: AsJson = False,
 ) -> None:
     """Cluster embeddings, and score the clusters where labels are given."""
+    if out is not None and out.suffix != ".csv":
+        raise ConfigError(f"--out {out} must end in .csv")
     import torch
 
     from gcl.core.report import Report

@@ -18,5 +18,5 @@ def methods(json: AsJson = False) -> None:
         typer.echo(f"{name:<{width}}  {summary}")
     typer.echo("")
     for slot in ("augmenter", "encoder", "projector", "loss", "regularizer", "evaluator"):
-        typer.echo(f"{slot + 's':<13} {', '.join(sorted(PARTS[slot])) or '-'}")
+        typer.echo(f"{slot:<13} {', '.join(sorted(PARTS[slot])) or '-'}")
     typer.echo("Any slot also takes package.module:Class.")

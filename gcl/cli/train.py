@@ -52,13 +52,13 @@ def train(
     from gcl.run.settings import parse_overrides
 
     settings: dict[str, Any] = parse_overrides(overrides or [])
-    if seed is not None and seeds is not None:
-        raise ConfigError("give --seed for one run or --seeds for several, not both")
+    if (seed is not None) + (seeds is not None) + ("seeds" in settings) > 1:
+        raise ConfigError("give one of --seed N (one run), --seeds N (several) and seeds=[...]")
     if seed is not None or seeds is not None:
         settings["seeds"] = [seed] if seed is not None else seeds
     for key in ("method", "dataset", "config", "out", "data_root", "progress"):
         if key in settings:
-            raise ConfigError(f"{key} is not a setting of key=value form here; see `gcl train --help`")
+            raise ConfigError(f"{key} is no key=value setting; see the arguments and options of `gcl train --help`")
     target = out or default_folder(method, dataset, seed)
     with interruptible():
         result = pipeline(

@@ -18,13 +18,16 @@ def atomic_write(path: str | os.PathLike[str], *, overwrite: bool = True) -> Ite
     """Gives a temporary path in the same folder; it is synced and renamed to ``path`` when the block ends well.
 
     Raises:
-        OutputError: ``path`` exists and ``overwrite`` is ``False``.
+        OutputError: ``path`` exists and ``overwrite`` is ``False``, or its folder cannot be written to.
     """
     target = Path(path)
     if not overwrite and target.exists():
         raise OutputError(f"{target} exists; choose another name or remove it first")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=target.suffix)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=target.suffix)
+    except OSError as error:
+        raise OutputError(f"{target} cannot be written ({error.strerror}); choose another place") from error
     os.close(handle)
     temporary = Path(name)
     try:

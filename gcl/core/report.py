@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from gcl.core.errors import ConfigError, unknown
+
 
 @dataclass(frozen=True)
 class Report:
@@ -29,7 +31,13 @@ class Report:
     details: Mapping[str, Any] = field(default_factory=dict)
 
     def mean(self, metric: str) -> float:
-        """Mean over the runs."""
+        """Mean over the runs.
+
+        Raises:
+            ConfigError: no such metric.
+        """
+        if metric not in self.values:
+            raise ConfigError(unknown("metric", metric, self.values))
         return statistics.fmean(self.values[metric])
 
     def std(self, metric: str) -> float:

@@ -117,7 +117,11 @@ def _split(arrays: Mapping[str, np.ndarray], name: str, num_nodes: int, path: st
     for code, prefix in enumerate(_PREFIXES):
         key = f"{prefix}_{name}"
         nodes = arrays.get(key, np.empty(0, np.int64))
-        if nodes.ndim != 1 or nodes.dtype.kind not in "iu" or (nodes.size and not 0 <= nodes.min() <= nodes.max() < num_nodes):
+        if (
+            nodes.ndim != 1
+            or nodes.dtype.kind not in "iu"
+            or (nodes.size and not 0 <= nodes.min() <= nodes.max() < num_nodes)
+        ):
             raise DataError(f"{path} must list nodes from 0 to {num_nodes - 1} in {key}")
         taken = nodes[split[nodes] != UNUSED]
         if taken.size:

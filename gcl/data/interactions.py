@@ -68,9 +68,7 @@ def _count(arrays: Mapping[str, np.ndarray], key: str, path: str | os.PathLike[s
     return int(arrays[key])
 
 
-def _pairs(
-    arrays: Mapping[str, np.ndarray], part: str, shape: tuple[int, int], path: str | os.PathLike[str]
-) -> Tensor:
+def _pairs(arrays: Mapping[str, np.ndarray], part: str, shape: tuple[int, int], path: str | os.PathLike[str]) -> Tensor:
     """The pairs of a part, each once, sorted. Shape ``[2, n]``, int64, user above item."""
     matrix = csr_from_archive(arrays, part, path, what=f"{part} interactions", shape=shape)
     matrix.sum_duplicates()

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from gcl.core.errors import DataError, unknown
 from gcl.core.graph import Graph
 from gcl.data.archive import graph_from_archive, read_npz
@@ -17,17 +19,18 @@ from gcl.data.dataset import Dataset
 from gcl.data.embedded import EMBEDDED
 from gcl.data.features import as_features
 from gcl.data.folder import read_folder
+from gcl.data.hetero import hetero_from_archive
+from gcl.data.interactions import INTERACTION, interactions_from_archive
 from gcl.data.names import find_name, resolve_name
 from gcl.data.roots import require_archive
 from gcl.data.transforms import apply_transform, transform_names
-
-LOADABLE = ("node", "cluster")
 
 
 def load_dataset(
     source: Any,
     *,
     kind: str | None = None,
+    name: str | None = None,
     data_root: str | os.PathLike[str] | None = None,
     transform: str | Sequence[str] | None = "card",
     features: Any = None,
@@ -40,11 +43,18 @@ def load_dataset(
             dataset of one graph); a networkx graph; a SciPy adjacency matrix (then give ``features``); a ``Graph`` or
             a ``Dataset``, which are taken as they are.
         kind: the collection in which a bare name is looked up first: ``node``, ``cluster``, ``hetero`` or ``rec``.
+        name: the named dataset that a path or an object *is*, as in ``load_dataset(WikiCS(root)[0],
+            name="node/wikics")``; it gets that name, its card and the card's transforms.
         data_root: folder of the benchmark archives; by default ``GCL_DATA``, then the user's cache folder.
-        transform: feature transforms by name; ``"card"`` = those of the dataset's card (none for data of your own),
-            ``None`` = features as stored.
+        transform: feature transforms of the target type, by name; ``"card"`` = those of the dataset's card (none for
+            data of your own), ``None`` = features as stored.
         features: features ``[N, F]`` that replace those of the source (the card's transforms are then not applied).
         sparse: force CSR (``True``) or dense (``False``) features; ``None`` chooses CSR below 4 percent density.
+
+    Returns:
+        The dataset. Of ``rec/`` sets the graph has the training interactions only, the others are in ``held``
+        (:func:`gcl.data.interactions.interactions_from_archive`); of ``hetero/`` sets it has all node types
+        (:func:`gcl.data.hetero.hetero_from_archive`). ``info["transform"]`` lists what was applied.
 
     Raises:
         DataError: an unknown name, a missing or damaged file, or a bad value.
@@ -53,7 +63,12 @@ def load_dataset(
     if kind is not None and kind not in COLLECTIONS:
         raise DataError(unknown("collection", kind, COLLECTIONS))
     names = None if transform == "card" else transform_names(transform)
+    card = None if name is None else read_card(resolve_name(name, kind=kind))
     dataset = _read(source, kind, data_root, features is not None)
+    if names is None:
+        names = _card_transform(dataset, card, source) if features is None else ()
+    if card is not None:
+        dataset = _named(dataset, card)
     graph = dataset.graph
     if features is not None:
         matrix = as_features(features, sparse=sparse)
@@ -62,15 +77,38 @@ def load_dataset(
         graph = _with_features(graph, matrix)
     elif sparse is not None and graph.target in graph.features:
         graph = _with_features(graph, as_features(graph.features[graph.target], sparse=sparse))
-    if names is None:
-        fresh = dataset.card is not None and not isinstance(source, Dataset) and features is None
-        names = dataset.card.transform if fresh and dataset.card is not None else ()
+    if graph.target not in graph.features:
+        names = ()  # nothing to transform, so nothing is recorded
     graph = apply_transform(graph, names)
     applied = [*(dataset.info.get("transform", ()) if features is None else ()), *names]
-    if graph is dataset.graph and "transform" in dataset.info:
+    if graph is dataset.graph and dataset.info.get("transform") == applied:
         return dataset
-    info = {**dataset.info, "transform": applied}
-    return Dataset(dataset.name, graph, dataset.card, dataset.class_names, dataset.node_ids, info)
+    return dataclasses.replace(dataset, graph=graph, info={**dataset.info, "transform": applied})
+
+
+def _card_transform(dataset: Dataset, card: Card | None, source: Any) -> tuple[str, ...]:
+    """What ``transform="card"`` means; a ``Dataset`` that has a card, or was transformed, is taken as it is."""
+    if isinstance(source, Dataset) and (source.card is not None or source.info.get("transform")):
+        return ()
+    card = card or dataset.card
+    return () if card is None else card.transform
+
+
+def _named(dataset: Dataset, card: Card) -> Dataset:
+    if dataset.card is not None and dataset.card.name != card.name:
+        raise DataError(
+            f"the source is dataset {dataset.card.name}, not {card.name}; leave out name= or give that name"
+        )
+    graph = dataset.graph
+    if INTERACTION in graph.relations:
+        fitting: tuple[str, ...] = ("rec",)
+    else:
+        fitting = ("hetero",) if len(graph.num_nodes_by_type) > 1 else ("node", "cluster")
+    if card.collection not in fitting:
+        raise DataError(
+            f"the source has the form of the {' or '.join(fitting)} sets, so it is not {card.name}; give another name="
+        )
+    return dataclasses.replace(dataset, name=card.name, card=card)
 
 
 def _read(source: Any, kind: str | None, data_root: str | os.PathLike[str] | None, has_features: bool) -> Dataset:
@@ -101,16 +139,28 @@ def _read_named(card: Card, data_root: str | os.PathLike[str] | None) -> Dataset
     if card.name in EMBEDDED:
         graph, info = EMBEDDED[card.name]()
         return Dataset(card.name, graph, card, info.pop("class_names", ()), None, {**info, "licence": card.licence})
-    if card.collection not in LOADABLE:
-        raise DataError(
-            f"dataset {card.name} cannot be loaded yet; the sets of {' and '.join(LOADABLE)} can, see `gcl data list`"
-        )
     path = require_archive(card, data_root)
+    return _read_archive(path, card)
+
+
+def _read_archive(path: Path, card: Card | None = None) -> Dataset:
+    """An archive of any of the three layouts."""
     arrays, checksum = read_npz(path)
-    graph, info = graph_from_archive(arrays, path)
+    held: dict[str, Tensor] = {}
+    if "train_indptr" in arrays:
+        graph, held, info = interactions_from_archive(arrays, path)
+    elif "node_types" in arrays:
+        graph, info = hetero_from_archive(arrays, path)
+    else:
+        graph, info = graph_from_archive(arrays, path)
     class_names = info.pop("class_names", ())
-    info = {**info, "path": str(path), "verified": checksum == card.sha256}
-    return Dataset(card.name, graph, card, class_names, None, info)
+    info["path"] = str(path)
+    if card is None:
+        return Dataset(path.stem, graph, None, class_names, None, info, held)
+    info.setdefault("licence", card.licence)
+    if card.sha256 is not None:
+        info["verified"] = checksum == card.sha256
+    return Dataset(card.name, graph, card, class_names, None, info, held)
 
 
 def _read_path(path: Path) -> Dataset:
@@ -123,10 +173,7 @@ def _read_path(path: Path) -> Dataset:
         )
     if path.suffix.lower() != ".npz":
         raise DataError(f"{path} is not an .npz archive; give one, or a folder that holds edges.csv or the like")
-    arrays, _ = read_npz(path)
-    graph, info = graph_from_archive(arrays, path)
-    class_names = info.pop("class_names", ())
-    return Dataset(path.stem, graph, None, class_names, None, {**info, "path": str(path)})
+    return _read_archive(path)
 
 
 def _read_object(source: Any, has_features: bool) -> Dataset:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ def pipeline(
     dataset: Any = "digits",
     *,
     trainer: Mapping[str, Any] | None = None,
-    evaluate: Mapping[str, Any] | None = None,
+    evaluate: Mapping[str, Any] | bool | None = None,
     seeds: int | list[int] | None = None,
     floors: bool | None = None,
     config: str | Path | Mapping[str, Any] | None = None,
@@ -53,7 +54,7 @@ def pipeline(
         method: a method's name, dotted ``package.module:Class``, class or object.
         dataset: a name, a file or folder, PyG ``Data``, a networkx graph, a scipy matrix, a ``Graph`` or a ``Dataset``.
         trainer: arguments of :class:`~gcl.train.trainer.Trainer`.
-        evaluate: named evaluators; ``None`` as a value takes one out.
+        evaluate: named evaluators; ``None`` as a value takes one out, ``False`` evaluates nothing.
         seeds: how many training seeds (from 0), or a list of them.
         floors: also evaluate raw features, propagated features and the untrained encoder.
         config: a YAML file or mapping of settings that takes the place of the shipped ones for this method and dataset.
@@ -88,6 +89,8 @@ def pipeline(
     if out is not None:
         folder = files.new_folder(Path(out))
         write_yaml(folder / files.CONFIG, files.writable(settings))
+        if progress is not False:
+            print(f"run folder: {folder}", file=sys.stderr, flush=True)
     return train(settings, data, folder, progress=progress)
 
 
@@ -104,10 +107,12 @@ def configure(
     Without labels nothing is scored, unless evaluators were asked for.
     """
     cls = find_class("method", method) if isinstance(method, str) else method
+    if not isinstance(cls, Method) and not (isinstance(cls, type) and issubclass(cls, Method)):
+        raise ConfigError(f"method must be a name, a Method class or a Method object, got {method!r}")
     data = load_dataset(dataset, kind=getattr(cls, "kind", None), data_root=data_root)
     preset = read_yaml(config) if isinstance(config, str | Path) else config
     settings = settle(method, data.name, overrides=overrides, preset=preset)
-    if data.num_classes == 0 and not overrides.get("evaluate"):
+    if data.num_classes == 0 and "evaluate" not in overrides:
         settings["evaluate"] = {}
     settings["dataset"] = _dataset_reference(dataset, data)
     settings["transform"] = list(data.info.get("transform", ()))
@@ -171,11 +176,13 @@ def train(
         seed_folders = len(settings["seeds"]) > 1
     evaluators = _resolve_evaluators(settings)
     floors, notes = _floors(data.graph, settings, evaluators)
-    runs = []
+    runs: list[SeedRun] = []
     for seed in settings["seeds"]:
         place = None
         if folder is not None:
             place = RunDirectory(folder / f"seed-{seed}" if seed_folders else folder)
+        if progress is not False and len(settings["seeds"]) > 1:
+            print(f"seed {seed} ({len(runs) + 1} of {len(settings['seeds'])})", file=sys.stderr, flush=True)
         runs.append(_run_seed(settings, data, seed, evaluators, place, progress))
     if not evaluators:
         notes.append("nothing was scored: the graph has no labels, or no evaluator was asked for")

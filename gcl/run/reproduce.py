@@ -81,6 +81,7 @@ def compare(result: Result) -> list[dict[str, Any]]:
                 "ours": round(100 * report.mean(metric), 3),
                 "ours_std": round(100 * report.std(metric), 3) if len(result.runs) > 1 else None,
                 "difference": round(100 * report.mean(metric) - figure["value"], 3),
+                "runs_per_seed": len(next(iter(result.runs[0].scores["trained"][figure["evaluate"]].values.values()))),
                 "seeds": [run.seed for run in result.runs],
                 "protocol": report.protocol,
                 "floors": {
@@ -93,7 +94,8 @@ def compare(result: Result) -> list[dict[str, Any]]:
 
 def _experiments(method: str) -> list[Path]:
     shipped = experiment_file(method, None)
-    return [] if shipped is None else [path for path in sorted(shipped.parent.glob("*.yaml")) if path.stem != "default"]
+    paths = [] if shipped is None else sorted(shipped.parent.glob("*.yaml"))
+    return [path for path in paths if read_yaml(path).get("paper")]
 
 
 def _claim(folder: Path, settings: Mapping[str, Any]) -> None:

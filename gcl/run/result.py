@@ -96,7 +96,7 @@ class SeedRun:
         )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Result:
     """Embeddings, scores and configuration of a run over one or more seeds.
 
@@ -117,6 +117,10 @@ class Result:
     floors: Mapping[str, Mapping[str, Report]]
     environment: Mapping[str, Any]
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        method = describe(self.settings["method"])["name"]
+        return f"Result({method} on {self.dataset}, seeds={[run.seed for run in self.runs]})"
 
     @property
     def outputs(self) -> Outputs:

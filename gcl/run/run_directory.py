@@ -31,7 +31,7 @@ CONFIG, SPEC, PREPARED = "config.yaml", "graph_spec.json", "prepared.safetensors
 MODEL, EMBEDDINGS, METRICS = "model.safetensors", "embeddings.safetensors", "metrics.jsonl"
 RESULT, REPORT, ENVIRONMENT = "result.json", "report.json", "environment.json"
 FORMAT = 1
-ASSIGNMENT, EXTRA = "assignment!", "extra!"  # names in the file of embeddings that no embedding has
+META, ASSIGNMENT, EXTRA = "gcl", "assignment!", "extra!"  # names in the file of embeddings that no embedding has
 
 
 @dataclass(frozen=True)
@@ -121,10 +121,8 @@ class Run:
     @property
     def ids(self) -> list[str]:
         """Ids of the rows, as text."""
-        metadata = read_metadata(self.directory / EMBEDDINGS)
-        if "ids" in metadata:
-            return list(json.loads(metadata["ids"]))
-        return [str(index) for index in range(next(iter(self.embeddings.values())).shape[0])]
+        ids = json.loads(read_metadata(self.directory / EMBEDDINGS).get(META, "{}")).get("ids")
+        return list(ids) if ids else [str(index) for index in range(next(iter(self.embeddings.values())).shape[0])]
 
     def embed(self, graph: Graph) -> Outputs:
         """Embeddings of another graph (or the same) by the trained weights.
@@ -159,8 +157,9 @@ def new_folder(path: Path) -> Path:
         OutputError: it is there already and not empty.
     """
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        holds = "holds a run" if (path / CONFIG).is_file() else "is not an empty folder"
-        raise OutputError(f"{path} {holds}; choose another --out, or go on with it by `gcl train --resume {path}`")
+        if (path / CONFIG).is_file():
+            raise OutputError(f"{path} holds a run; choose another --out, or go on by `gcl train --resume {path}`")
+        raise OutputError(f"{path} is not an empty folder; choose another --out")
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -207,8 +206,8 @@ def save_outputs(path: Path, outputs: Outputs, ids: list[str] | None) -> None:
     if outputs.assignment is not None:
         tensors[ASSIGNMENT] = outputs.assignment
     tensors |= {f"{EXTRA}{name}": value for name, value in outputs.extras.items()}
-    metadata = {"order": json.dumps(list(outputs.embeddings)), "main": next(iter(outputs.embeddings))}
-    save_tensors(path, tensors, metadata if ids is None else {**metadata, "ids": json.dumps(ids)})
+    # One entry: safetensors writes several in an order that changes from process to process.
+    save_tensors(path, tensors, {META: json.dumps({"order": list(outputs.embeddings), "ids": ids})})
 
 
 def read_outputs(path: Path) -> Outputs:
@@ -219,7 +218,7 @@ def read_outputs(path: Path) -> Outputs:
     """
     tensors, metadata = read_tensors(path), read_metadata(path)
     try:
-        embeddings = {name: tensors[name] for name in json.loads(metadata["order"])}
+        embeddings = {name: tensors[name] for name in json.loads(metadata[META])["order"]}
     except (KeyError, ValueError) as error:
         raise CheckpointError(f"{path} is not the embeddings of a run; train again into another folder") from error
     extras = {name[len(EXTRA) :]: value for name, value in tensors.items() if name.startswith(EXTRA)}

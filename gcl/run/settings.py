@@ -151,8 +151,10 @@ def _flat(preset: Mapping[str, Any], method: str, dataset: str | None) -> dict[s
 def _evaluators(given: Any, preset: Any) -> dict[str, Any]:
     """Named evaluators. A key that is an evaluator's name needs no ``name``; ``null`` takes an entry out."""
     given = {} if given is None else given
+    if given is False or given == "none":
+        return {}
     if not isinstance(given, Mapping):
-        raise ConfigError(f"evaluate must be a mapping of names to evaluators, got {given!r}")
+        raise ConfigError(f"evaluate must be a mapping of names to evaluators, or false for none, got {given!r}")
 
     def named(key: str, spec: Any) -> Any:
         return {NAME: key, **spec} if isinstance(spec, Mapping) and key in names("evaluator") else spec

@@ -146,8 +146,8 @@ class CheckpointStore:
         # torch and safetensors report a full disk by errors of their own.
         except (OSError, RuntimeError, safetensors.SafetensorError) as error:
             raise OutputError(
-                f"the checkpoint could not be written to {self.folder} ({error}); make room, or allow writing there, and "
-                "resume"
+                f"the checkpoint could not be written to {self.folder} ({error}); make room or allow writing "
+                "there, and resume"
             ) from error
         with suppress(OSError):  # the checkpoint is there; the next save cleans up
             self._clean()

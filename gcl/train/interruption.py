@@ -35,5 +35,7 @@ class Interruption:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.requested:
-            raise KeyboardInterrupt("interrupted twice, so nothing was saved; what the last checkpoint holds is kept")
+            raise KeyboardInterrupt(
+                "interrupted twice and stopped at once; resume the run to go on from its last checkpoint"
+            )
         self.requested = True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -60,8 +60,11 @@ def trained_parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
 
 def _group(item: Any, where: str, stage_name: str) -> dict[str, Any]:
     params = item.get("params") if isinstance(item, Mapping) else None
-    params = [params] if isinstance(params, nn.Parameter) else list(params or ())
-    if not isinstance(item, Mapping) or "params" not in item or not all(isinstance(p, nn.Parameter) for p in params):
+    if isinstance(params, nn.Parameter):
+        params = [params]
+    elif isinstance(params, Iterable):
+        params = list(params)
+    if not isinstance(params, list) or not all(isinstance(parameter, nn.Parameter) for parameter in params):
         raise ConfigError(
             f"{where} must give a list of parameters, or a list of dictionaries with such a list under 'params'"
         )

@@ -168,15 +168,27 @@ def test_refused_settings_leave_no_folder_behind(gcl):
     refused(gcl("nothing"), "nothing")
 
 
+def test_outputs_that_cannot_be_written(gcl):
+    np.save("z.npy", X)
+    Path("file").write_text("mine")
+    refused(gcl("cluster", "z.npy", "--k", 2, "--out", "file/c.csv"), "file")
+    refused(gcl("cluster", "z.npy", "--k", 2, "--out", "c.npy"), ".csv")
+    refused(gcl("train", "grace", "karate", "--out", "file/run"), "file")
+    assert Path("file").read_text() == "mine"
+
+
 def test_damaged_run_folders(gcl):
     quick = ("trainer.epochs=1", "evaluate.classification=null", "evaluate.clustering=null", "--quiet")
     assert gcl("train", "grace", "karate", *quick, "--out", "run").code == 0
     Path("run/seed-old").mkdir()
     assert gcl("embed", "run", "--out", "z.npy").code == 0
     saved = {name: Path("run", name).read_bytes() for name in ("config.yaml", "graph_spec.json", "result.json")}
-    for name, content in (("config.yaml", b"format: 1"), ("graph_spec.json", b"{}"), ("result.json", b"{}")):
+    for name, content in (("config.yaml", b"format: 1"), ("result.json", b"{}")):
         Path("run", name).write_bytes(content)
         refused(gcl("train", "--resume", "run"), name)
         Path("run", name).write_bytes(saved[name])
+    Path("run/graph_spec.json").write_text("{}")
+    refused(gcl("embed", "run", "karate", "--out", "y.npy"), "graph_spec.json")
+    Path("run/graph_spec.json").write_bytes(saved["graph_spec.json"])
     Path("run/embeddings.safetensors").write_bytes(b"")
     refused(gcl("cluster", "run", "--k", 2), "embeddings.safetensors")

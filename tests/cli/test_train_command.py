@@ -265,7 +265,7 @@ def test_a_file_gets_the_transform_that_the_run_was_trained_with(gcl, data_root)
         "evaluate.grace=null",
         "floors=false",
     )
-    done = gcl("train", "grace", "cora", *quick, "--data-root", data_root, "--out", "run", "--quiet")
+    done = gcl("train", "grace", "cora", *quick, "--seed", 0, "--data-root", data_root, "--out", "run", "--quiet")
     assert done.code == 0, done.err
     assert gcl("embed", "run", data_root / "node" / "cora.npz", "--out", "file.npy").code == 0
     saved = load_file("run/embeddings.safetensors")["embedding"]

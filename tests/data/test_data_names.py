@@ -57,7 +57,7 @@ def test_an_unknown_name_names_the_nearest(wrong, near):
 
 
 def test_every_card_is_whole():
-    assert len(card_names()) == 35
+    assert len(card_names()) == 37
     for name in card_names():
         card = read_card(name)
         assert card.name == name
@@ -68,7 +68,8 @@ def test_every_card_is_whole():
         assert card.licence
         keys = {"users", "items", "interactions"} if card.collection == "rec" else {"nodes", "edges", "classes"}
         assert keys <= set(card.statistics)
-        assert card.embedded == (card.sha256 is None)
+        not_in_the_root = ("node/wikics", "node/amazon_computers")  # known by what PyG gives, no archive to compare
+        assert (card.sha256 is None) == (card.embedded or name in not_in_the_root)
         if card.sha256 is not None:
             assert len(card.sha256) == 64
         assert card.embedded or card.obtain == "data root only" or card.obtain.startswith("torch_geometric.datasets.")
@@ -130,7 +131,7 @@ def test_the_catalogue_says_what_is_available(tmp_path):
     (tmp_path / "node").mkdir()
     (tmp_path / "node" / "cora.npz").write_bytes(content)
     records = {record["name"]: record for record in list_datasets(tmp_path)}
-    assert len(records) == 35
+    assert len(records) == 37
     assert records["node/digits"]["available"] == "embedded"
     assert records["node/cora"]["available"] == "found"
     assert records["node/cora"]["path"].endswith("cora.npz")

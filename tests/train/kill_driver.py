@@ -24,10 +24,11 @@ def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def at_step(step):
+def at_step(step, checkpoint_every=2):
     def train(run_dir):
+        trainer = tiny_method.tiny_trainer(checkpoint_every=checkpoint_every)
         method = tiny_method.TinyMethod(before_step=lambda clock: die() if clock.step == step else None)
-        tiny_method.fit(run_dir, method.build(), resume=True)
+        tiny_method.fit(run_dir, method.build(), resume=True, trainer=trainer)
 
     return train
 
@@ -66,6 +67,7 @@ def interrupted(number, step):
 
 
 SCENARIOS = {
+    "before the first checkpoint": [at_step(0, 7), at_step(8, 7), at_step(5, 7)],
     "at steps": [at_step(step) for step in (0, 4, 8, 13, 20)],
     "while files are written": [in_save(nth, "fsync") for nth in (2, 4, 9)],
     "before the folder is renamed": [in_save(1, "replace"), in_save(3, "replace")],

@@ -18,6 +18,7 @@ HERE = Path(__file__).parent
 KILLED = -signal.SIGKILL
 EXPECTED = {
     "whole": [0],
+    "before the first checkpoint": [KILLED] * 3 + [0],
     "at steps": [KILLED] * 5 + [0],
     "while files are written": [KILLED] * 3 + [0],
     "before the folder is renamed": [KILLED] * 2 + [0],

@@ -226,8 +226,13 @@ def test_early_stopping_counter_survives_resume(tmp_path):
 def test_interrupted_run_resumes_bit_for_bit(tmp_path, step):
     fit(tmp_path / "whole")
     handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    with pytest.raises(KeyboardInterrupt, match=f"step {step + 1}"):
+    with pytest.raises(KeyboardInterrupt) as caught:
         fit(tmp_path / "cut", TinyMethod(before_step=interrupt_at(step)).build())
+    stage, epoch = ("pretrain", step // BATCHES + 1) if step < 3 * BATCHES else ("main", step // BATCHES - 2)
+    assert str(caught.value) == (
+        f"interrupted in stage {stage!r}, epoch {epoch}, after step {step + 1}; resume the run in {tmp_path / 'cut'} "
+        "to go on"
+    )
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
     state = CheckpointStore(tmp_path / "cut" / "checkpoint").load().state
     assert state.clock.step == step + 1
@@ -257,7 +262,7 @@ def test_second_interrupt_stops_at_once(tmp_path):
             os.kill(os.getpid(), signal.SIGTERM)
             os.kill(os.getpid(), signal.SIGINT)
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match="interrupted twice"):
         fit(tmp_path, TinyMethod(before_step=twice).build())
     assert not CheckpointStore(tmp_path / "checkpoint").exists()
 
@@ -276,9 +281,16 @@ def test_finished_run_resumes_to_itself(tmp_path):
 def test_resume_without_checkpoint_begins_anew(tmp_path):
     fit(tmp_path / "whole")
     cut = tmp_path / "cut"
-    cut.mkdir()
-    (cut / "metrics.jsonl").write_text('{"left": "over"}\n')
-    _, result = fit(cut, resume=True)
+
+    def die(clock):
+        if clock.step == 13:
+            raise RuntimeError("dead")
+
+    with pytest.raises(RuntimeError, match="dead"):
+        fit(cut, TinyMethod(before_step=die).build(), trainer=tiny_trainer(checkpoint_every=7))
+    assert len(records(cut)) == 4
+    assert not CheckpointStore(cut / "checkpoint").exists()
+    _, result = fit(cut, resume=True, trainer=tiny_trainer(checkpoint_every=7))
     assert result.resumed_from is None
     assert records(cut) == records(tmp_path / "whole")
 
@@ -406,6 +418,22 @@ def test_arguments_are_stored_unchanged():
     settings = {"epochs": 3, "learning_rate": 1, "patience": 4, "device": "auto", "select": "loss"}
     trainer = Trainer(**settings)
     assert {name: getattr(trainer, name) for name in settings} == settings
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"epochs": -1}, "epochs of stage 'odd'"),
+        ({"optimizer": "lion"}, "optimizer of stage 'odd'"),
+        ({"scheduler": "step"}, "scheduler of stage 'odd'"),
+        ({"patience": 0}, "patience of stage 'odd'"),
+        ({"select": "test"}, "select of stage 'odd'"),
+        ({"select": "validation"}, "nothing to validate on"),
+    ],
+)
+def test_bad_values_of_a_stage_are_refused_by_name(wrong, named):
+    with pytest.raises(ConfigError, match=named):
+        scripted([1.0], stages=(Stage("odd", **wrong),))
 
 
 def test_misuse_of_fit_is_refused():

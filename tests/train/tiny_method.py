@@ -51,7 +51,8 @@ class TinyMethod(Method):
 
     def stages(self):
         def init(graph, clock, streams):
-            assert (clock.stage, clock.stage_index, clock.epoch) == ("main", 1, 0) and not self.training
+            assert (clock.stage, clock.stage_index, clock.epoch) == ("main", 1, 0)
+            assert not self.training
             assert graph.num_nodes == NODES
             self.inits.append("main")
             self.centres = self.linear.weight.detach().clone() + torch.rand(4, FEATURES)
