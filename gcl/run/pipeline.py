@@ -150,6 +150,8 @@ def resume(
         CheckpointError: it is damaged, or the data is not what the run was started on.
     """
     folder = Path(out)
+    if not (folder / files.CONFIG).is_file() and (folder.parent / files.CONFIG).is_file():
+        folder = folder.parent  # one seed of several was named
     if not (folder / files.CONFIG).is_file():
         raise ConfigError(f"{folder} holds no run (no {files.CONFIG}); give the folder that `gcl train` wrote")
     settings = files.read_config(folder / files.CONFIG)
@@ -227,6 +229,7 @@ def _run_seed(
     fingerprints = _fingerprints(settings, graph, place)
     trainer: Trainer = resolve("trainer", settings["trainer"])
     placed = trainer.place(graph)  # as the trained method sees it
+    selects = "validation" in (trainer.select, *(stage.select for stage in method.stages()))
     fit = trainer.fit(
         method,
         graph,
@@ -234,7 +237,7 @@ def _run_seed(
         run_dir=None if place is None else place.path,
         resume=place is not None,  # from the beginning where there is no checkpoint yet
         fingerprints=fingerprints,
-        validate=_validator(evaluators, held, method, placed) if trainer.select == "validation" else None,
+        validate=_validator(evaluators, held, method, placed) if selects else None,
         progress=progress,
     )
     watch.lap()
@@ -312,6 +315,8 @@ def _evaluate(evaluators: Mapping[str, Any], outputs: Outputs, held: Mapping[str
 
 def _validator(evaluators: Mapping[str, Any], held: Mapping[str, Any], method: Method, graph: Graph) -> Any:
     """The first evaluator's validation score, which never opens the test part."""
+    if not evaluators:
+        raise ConfigError("selection by validation needs an evaluator; select last or loss, or add one")
     name, evaluator = next(iter(evaluators.items()))
 
     def validate() -> float:
