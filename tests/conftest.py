@@ -6,6 +6,8 @@ import os
 import sys
 from pathlib import Path
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two workers on two cores; also for the processes that tests start
+
 import pytest
 import torch
 

@@ -7,18 +7,23 @@ from pathlib import Path
 
 import pytest
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
 TEXT = README.read_text(encoding="utf-8")
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", TEXT, flags=re.DOTALL)
+def blocks(language: str, text: str = TEXT) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
 
 
-@pytest.mark.parametrize("code", blocks("python"))
-def test_python_blocks_run(code, tmp_path, monkeypatch):
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+CODE = [(page.name, code) for page in PAGES for code in blocks("python", page.read_text(encoding="utf-8"))]
+
+
+@pytest.mark.parametrize(("page", "code"), CODE)
+def test_python_blocks_run(page, code, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    exec(compile(code, str(README), "exec"), {"__name__": "readme"})
+    exec(compile(code, page, "exec"), {"__name__": "documentation"})
 
 
 def test_the_two_commands_stand_at_the_top():
@@ -44,7 +49,9 @@ def test_shown_commands_exist():
 
 
 def test_the_readme_promises_only_what_is_there():
-    root = README.parent
     assert "FIGURES" not in TEXT
+    for page in PAGES:
+        for link in re.findall(r"\]\(([\w./-]+)\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / link).exists(), (page.name, link)
     for name in re.findall(r"`((?:docs|experiments|datasets|gcl|tests)/[\w./-]+)`", TEXT):
-        assert (root / name).exists(), name
+        assert (ROOT / name).exists(), name

@@ -14,12 +14,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """Embeddings ``[N, d]`` with the ids of their rows, and the dataset that a run was trained on."""
+    """Embeddings ``[N, d]`` with the ids of their rows, and the dataset that a run was trained on.
+
+    ``note`` says which of several seeds of a run they are of.
+    """
 
     values: Tensor
     ids: list[str] | None
     dataset: str | None
     kind: str | None = None
+    note: str | None = None
 
 
 def read_source(path: Path, data_root: Path | None) -> Source:
@@ -30,7 +34,10 @@ def read_source(path: Path, data_root: Path | None) -> Source:
         from gcl.run.run_directory import kind_of, open_run
 
         run = open_run(path)
-        return Source(run.outputs.main, run.ids, run.settings["dataset"], kind_of(run.settings))
+        place = run.directory.path
+        count = sum(folder.name[5:].isdigit() for folder in path.glob("seed-*")) if place != path else 1
+        note = f"seed {place.name[5:]} of {count}" if count > 1 else None
+        return Source(run.outputs.main, run.ids, run.settings["dataset"], kind_of(run.settings), note)
     from gcl.evaluate.embedding_files import read_embeddings
 
     table = read_embeddings(path)
@@ -40,7 +47,10 @@ def read_source(path: Path, data_root: Path | None) -> Source:
 def labels_of(
     source: Source, labels: Path | None, dataset: str | None, data_root: Path | None
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Labels ``[N]`` and stored splits ``[N, S]``: from a file, else the named dataset, else the run's own."""
+    """Labels ``[N]`` and stored splits ``[N, S]``: from a file, else the named dataset, else the run's own.
+
+    They are put in the order of the embeddings by their ids.
+    """
     from gcl.evaluate.embedding_files import read_labels
 
     if labels is not None:
@@ -58,7 +68,25 @@ def labels_of(
     data = load_dataset(name, kind=source.kind, data_root=data_root)
     if data.graph.num_nodes != source.values.shape[0]:
         raise DataError(f"{data.name} has {data.graph.num_nodes} nodes, the embeddings {source.values.shape[0]} rows")
-    return data.y, data.splits
+    if source.ids is None or data.y is None:
+        return data.y, data.splits
+    order = _order(source.ids, data.node_ids, data.name)
+    return data.y[order], None if data.splits is None else data.splits[order]
+
+
+def _order(ids: list[str], node_ids: list[str] | None, name: str) -> list[int]:
+    """The node of each row of the embeddings; nodes without ids are called by their positions."""
+    place = {node: at for at, node in enumerate(node_ids or map(str, range(len(ids))))}
+    absent = [row for row in ids if row not in place]
+    if absent:
+        whose = "other ids" if node_ids else "no ids but the positions from 0"
+        raise DataError(
+            f"{name} has {whose}: {len(absent)} of the {len(ids)} ids of the embeddings are not there, first "
+            f"{absent[0]!r}; give the dataset that they were made from, or --labels FILE with an id column"
+        )
+    if len(place) != len(ids) or len(set(ids)) != len(ids):
+        raise DataError(f"{name} or the embeddings have an id more than once; ids must differ")
+    return [place[row] for row in ids]
 
 
 def need(value: Any, sentence: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,12 @@ from torch import Tensor
 from gcl.core.errors import DataError, GCLError, MissingDependencyError
 from gcl.data.tables import is_number
 from gcl.evaluate.embeddings import as_embeddings
-from gcl.evaluate.label_files import read_labels, read_splits
+from gcl.evaluate.label_files import LABEL_COLUMNS, id_columns, read_labels, read_splits
 
 __all__ = ["EmbeddingTable", "read_embeddings", "read_labels", "read_splits"]
 
 KEYS = ("embeddings", "embedding", "z", "x", "main")  # looked for in this order, then the first matrix
-ID_COLUMNS = ("id", "node", "node_id", "nodeid", "")  # the empty name is that of a pandas index
+LEAKS = (*LABEL_COLUMNS, "split", "splits", "fold")  # columns that stand beside embeddings and are none
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +55,8 @@ def read_embeddings(path: str | os.PathLike[str]) -> EmbeddingTable:
     ===============  ===================================================================================================
 
     Raises:
-        DataError: missing, truncated or of another kind; no matrix; a value that is not finite; ids that do not fit.
+        DataError: missing, truncated or of another kind; no matrix; a value that is not finite; ids that do not fit; a
+            column of labels or splits among those of the embeddings.
         MissingDependencyError: parquet without pyarrow.
     """
     path = Path(path)
@@ -69,10 +70,9 @@ def read_embeddings(path: str | os.PathLike[str]) -> EmbeddingTable:
     except (GCLError, MemoryError):
         raise
     except Exception as error:  # each library has its own errors for damaged files
-        reason = " ".join(str(error).split())[:160]
+        reason = "" if "pickle" in str(error) else f" ({type(error).__name__}: {' '.join(str(error).split())[:160]})"
         raise DataError(
-            f"{path} is truncated or not a plain {path.suffix[1:]} file ({type(error).__name__}: {reason}); "
-            "write it again"
+            f"{path} is truncated or not a plain {path.suffix[1:]} file of numbers{reason}; write it again"
         ) from error
     source = f"{path}[{key}]" if key else str(path)
     if values.dtype == torch.bool:
@@ -135,33 +135,85 @@ def _csv(path: Path) -> Read:
             raise DataError(f"{path} is empty")
         delimiter = "\t" if path.suffix.lower() == ".tsv" else next((m for m in ",;\t" if m in first), ",")
         cells = [cell.strip() for cell in next(csv.reader([first], delimiter=delimiter))]
-        has_header = not all(map(is_number, cells[1:])) or cells[0].lower() in ID_COLUMNS
-        names = [cell.lower() for cell in cells]
-        column = next((names.index(name) for name in ID_COLUMNS if name in names), None) if has_header else None
-        if column is None and not has_header and not is_number(cells[0]):
-            column = 0  # words in the first column can only be ids
-            if len(cells) == 1:
-                has_header, column = True, None
-        if has_header and not any(line.strip() for _, line in lines):
-            raise DataError(f"{path} holds a header but no rows")
-        used = [index for index in range(len(cells)) if index != column]
+        has_header, columns = _header_and_ids(cells)
+        if has_header:
+            _refuse_leaks(path, cells)
+            if not any(line.strip() for _, line in lines):
+                raise DataError(f"{path} holds a header but no rows; write at least one")
+        used = [index for index in range(len(cells)) if index not in columns]
+        if not used:
+            raise DataError(f"{path} has no numeric column beside the ids; write the embeddings there")
         stream.seek(0)
-        values = np.loadtxt(
-            stream,
-            dtype=np.float64,
-            delimiter=delimiter,
-            skiprows=at + has_header,
-            usecols=used,
-            ndmin=2,
-            comments=None,
-            quotechar='"',
-        )
+        try:
+            values = np.loadtxt(
+                stream,
+                dtype=np.float64,
+                delimiter=delimiter,
+                skiprows=at + has_header,
+                usecols=used,
+                ndmin=2,
+                comments=None,
+                quotechar='"',
+            )
+        except ValueError:
+            stream.seek(0)
+            _refuse_cell(path, csv.reader(stream, delimiter=delimiter), cells, used, has_header)
+            raise
         ids = None
-        if column is not None:
+        if columns:
             stream.seek(0)
             rows = [row for row in csv.reader(stream, delimiter=delimiter) if any(cell.strip() for cell in row)]
-            ids = [row[column].strip() for row in rows[has_header:]]
+            ids = [row[columns[0]].strip() for row in rows[has_header:]]
     return torch.from_numpy(values).float(), ids, ""
+
+
+def _header_and_ids(cells: list[str]) -> tuple[bool, list[int]]:
+    """Whether the first line is a header, and the columns of ids, the one to use first."""
+    numeric = [is_number(cell) for cell in cells]
+    count = len(cells) - 1
+    # pandas numbers its columns: id,0,1,2
+    numbered = count > 1 and cells[1:] in ([str(n) for n in range(count)], [str(n + 1) for n in range(count)])
+    if any(cells[at] for at in id_columns(cells)) or not any(numeric):
+        return True, id_columns(cells)
+    if numbered and not numeric[0]:
+        return True, [0]
+    if not cells[0] and count == 1 and cells[1] == "0":
+        return True, [0]
+    is_id = bool(cells[0]) and not numeric[0] and all(numeric[1:])  # a word over numbers can only be an id
+    return False, [0] if is_id else []
+
+
+def _refuse_leaks(path: Path, names: Sequence[str]) -> None:
+    found = next((name for name in names if name.strip().lower() in LEAKS), None)
+    if found is not None:
+        raise DataError(
+            f"{path} has the column {found!r} among the embeddings, which would leak into the score; leave it out, or "
+            "rename it if it is an embedding"
+        )
+
+
+def _refuse_cell(path: Path, rows: Any, names: list[str], used: list[int], has_header: bool) -> None:
+    """Names line and column of the first cell that is not a number."""
+    is_first = True
+    for row in rows:
+        if not any(cell.strip() for cell in row):
+            continue
+        if is_first and has_header:
+            is_first = False
+            continue
+        is_first = False
+        if len(row) != len(names):
+            raise DataError(
+                f"{path} line {rows.line_num} has {len(row)} cells, expected {len(names)} as in the first line; "
+                "write as many in each"
+            )
+        wrong = next((at for at in used if not is_number(row[at])), None)
+        if wrong is not None:
+            name = f" ({names[wrong]!r})" if has_header else ""
+            raise DataError(
+                f"{path} line {rows.line_num} has {row[wrong]!r} in column {wrong + 1}{name}, which is not a number; "
+                "call the id column 'id' in the first line, and leave out or mend other columns"
+            )
 
 
 def _parquet(path: Path) -> Read:
@@ -171,12 +223,15 @@ def _parquet(path: Path) -> Read:
     except ImportError:
         raise MissingDependencyError(f"reading {path} needs pyarrow; pip install pyarrow") from None
     table = pyarrow.parquet.read_table(path)
-    ids, columns = None, []
-    for name, column in zip(table.column_names, table.columns, strict=True):
+    _refuse_leaks(path, table.column_names)
+    places = id_columns(table.column_names)
+    ids = [str(value) for value in table.columns[places[0]].to_pylist()] if places else None
+    columns = []
+    for at, (name, column) in enumerate(zip(table.column_names, table.columns, strict=True)):
         kind = column.type
-        if name.lower() in ID_COLUMNS or name == "__index_level_0__":
-            ids = [str(value) for value in column.to_pylist()]
-        elif pyarrow.types.is_list(kind) or pyarrow.types.is_large_list(kind) or pyarrow.types.is_fixed_size_list(kind):
+        if at in places:
+            continue
+        if pyarrow.types.is_list(kind) or pyarrow.types.is_large_list(kind) or pyarrow.types.is_fixed_size_list(kind):
             rows = [value.as_py() for value in column]
             if len({len(row or ()) for row in rows}) > 1:
                 raise DataError(f"{path} has lists of different lengths in column {name!r}; all rows must be equal")

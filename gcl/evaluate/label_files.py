@@ -11,9 +11,10 @@ from torch import Tensor
 
 from gcl.core.errors import DataError
 from gcl.data.labels import as_labels, as_splits
-from gcl.data.tables import TEXT, is_number, read_array, read_text
+from gcl.data.tables import ID_NAMES, TEXT, Table, is_number, read_array, read_text
 
-ID_COLUMNS = ("id", "node", "node_id", "nodeid")
+# In this order; the last ones are what pandas calls an index, with the empty name in csv.
+ID_COLUMNS = (*ID_NAMES, "", "index", "unnamed: 0", "__index_level_0__")
 LABEL_COLUMNS = ("label", "labels", "y", "class", "classes", "target", "category")
 
 
@@ -22,11 +23,13 @@ def read_labels(
 ) -> Tensor:
     """Reads one class a node, int64 ``[N]``, -1 = unlabelled.
 
-    From npy; npz, key ``y``; csv or tsv, last column, with or without a header; txt, one label a line. Words for
-    classes are numbered in sorted order, in csv and tsv only.
+    From npy; npz, key ``y``; csv or tsv; txt, one label a line. Words for classes are numbered in sorted order, in csv
+    and tsv only. The label column of a table is the one called ``label``, ``y``, ``class`` or ``target``, else its only
+    column beside the ids.
 
-    A csv with a column ``id`` is joined to ``ids`` (labels of other ids are left out). Without ``ids``, rows whose ids
-    are the numbers from 0 on are put in that order, and others are taken as they stand.
+    A table with ids is joined to ``ids`` (labels of other ids are left out). They are in the column ``id``, ``node`` or
+    the like, or in the only other column where that holds words or just the ``ids``. Without ``ids``, they must be the
+    numbers from 0 on, and are put in that order. Labels without ids are taken as they stand.
 
     Args:
         path: the file.
@@ -34,7 +37,8 @@ def read_labels(
         num_nodes: how many labels there must be; by default as many as ``ids``.
 
     Raises:
-        DataError: missing, truncated or of another kind; not whole numbers; an id without a label; another length.
+        DataError: missing, truncated or of another kind; not whole numbers; another length; an id without a label; ids
+            that cannot be joined, or a table of which it is not clear what its columns are.
     """
     path = Path(path)
     suffix = path.suffix.lower()
@@ -43,7 +47,7 @@ def read_labels(
     if not path.is_file():
         raise DataError(f"label file {path} does not exist")
     if suffix in TEXT:
-        labels, names = _read_table(path)
+        labels, names = _read_table(path, ids)
         if names is not None:
             labels = _join(path, labels, names, ids)
     else:
@@ -64,7 +68,8 @@ def read_splits(path: str | os.PathLike[str], num_nodes: int | None = None) -> T
     ``num_nodes``, or the longer one where that is not given or does not decide.
 
     Raises:
-        DataError: missing, truncated or of another kind; another shape; a value above 3.
+        DataError: missing, truncated or of another kind; another shape; a value above 3; a split without training or
+            test nodes.
     """
     path = Path(path)
     if path.suffix.lower() not in (".npy", ".npz"):
@@ -72,6 +77,10 @@ def read_splits(path: str | os.PathLike[str], num_nodes: int | None = None) -> T
     if not path.is_file():
         raise DataError(f"splits file {path} does not exist")
     splits = np.asarray(read_array(path, ("splits",)))
+    if path.suffix.lower() == ".npz":
+        with np.load(path, allow_pickle=False) as archive:
+            if not {"splits", "arr_0"} & set(archive.files):  # the second is what numpy calls an array without a name
+                raise DataError(f"{path} has no key splits (it has {', '.join(archive.files)}); give a file of splits")
     if splits.ndim == 1:
         splits = splits[:, None]
     if splits.ndim != 2 or 0 in splits.shape:
@@ -84,21 +93,38 @@ def read_splits(path: str | os.PathLike[str], num_nodes: int | None = None) -> T
     else:
         raise DataError(f"{path} has splits of shape {[rows, cols]} for {num_nodes} nodes; one axis must be the nodes")
     splits = splits.T if turn else splits
-    return as_splits(splits, splits.shape[0])
+    try:
+        checked = as_splits(splits, splits.shape[0])
+    except DataError as error:
+        raise DataError(f"{path} is no splits file: {error}") from None
+    for part, code in (("training", 0), ("test", 2)):
+        empty = ~(checked == code).any(dim=0)
+        if bool(empty.any()):
+            raise DataError(
+                f"{path} has no {part} node ({code}) in split {int(empty.int().argmax())}; give a file of splits "
+                "(0 train, 1 validation, 2 test, 3 unused), not of labels"
+            )
+    return checked
 
 
-def _read_table(path: Path) -> tuple[np.ndarray, list[str] | None]:
+def id_columns(names: Sequence[str]) -> list[int]:
+    """Places of the columns that hold ids by their names, the one to use first."""
+    names = [name.strip().lower() for name in names]
+    found = [at for at, name in enumerate(names) if name in ID_COLUMNS]
+    return sorted(found, key=lambda at: ID_COLUMNS.index(names[at]))
+
+
+def _read_table(path: Path, ids: Sequence[str] | None) -> tuple[np.ndarray, list[str] | None]:
     """Labels as numbers, or as indices of sorted words, and the cells of the id column."""
-    table = read_text(path)
-    header, rows, lines = table.header, table.rows, table.lines
-    if header is None and len(rows) > 1 and rows[0][-1].lower() in LABEL_COLUMNS:  # words under a header of words
-        header, rows, lines = tuple(cell.lower() for cell in rows[0]), rows[1:], lines[1:]
-    cells = [row[-1] for row in rows]
+    table = _with_header(read_text(path))
+    lines = table.lines
+    column = _label_column(table)
+    at = _id_column(table, column, ids)
+    names = None if at is None else table.column(at)
+    cells = table.column(column)
     missing = next((line for line, cell in zip(lines, cells, strict=True) if cell.lower() in ("", "nan", "na")), None)
     if missing is not None:
         raise DataError(f"{path} line {missing} has no label; write -1 for an unlabelled node")
-    at = next((header.index(name) for name in ID_COLUMNS if name in header), None) if header else None
-    names = None if at is None or at == len(rows[0]) - 1 else [row[at] for row in rows]
     numeric = [is_number(cell) for cell in cells]
     if all(numeric):
         return np.array(cells, dtype=np.float64), names
@@ -112,6 +138,56 @@ def _read_table(path: Path) -> tuple[np.ndarray, list[str] | None]:
     return np.unique(np.array(cells), return_inverse=True)[1].reshape(-1), names
 
 
+def _with_header(table: Table) -> Table:
+    """The table, its first row taken as a header where that is told by a name: words stand over words."""
+    first = [cell.lower() for cell in table.rows[0]]
+    known = first[0] in ID_COLUMNS or any(cell and cell in (*LABEL_COLUMNS, *ID_COLUMNS) for cell in first)
+    if table.header is not None or len(table.rows) < 2 or not known or any(map(is_number, first)):
+        return table
+    return Table(table.path, tuple(first), table.rows[1:], table.lines[1:])
+
+
+def _label_column(table: Table) -> int:
+    """Place of the label column: by its name, else the only one beside the ids."""
+    if table.header is None or table.width == 1:
+        return table.width - 1
+    named = [at for at, name in enumerate(table.header) if name in LABEL_COLUMNS]
+    others = sorted(set(range(table.width)) - set(id_columns(table.header)))
+    found = named or others
+    if len(found) == 1:
+        return found[0]
+    which = "several are" if named else "none is"
+    raise DataError(
+        f"{table.path} has the columns {', '.join(map(repr, table.header))}, of which {which} called label or the "
+        "like; call the one of labels 'label' and the one of ids 'id', and leave out the others"
+    )
+
+
+def _id_column(table: Table, label: int, ids: Sequence[str] | None) -> int | None:
+    """Place of the id column, ``None`` where there are labels only."""
+    others = [at for at in range(table.width) if at != label]
+    if not others:
+        return None
+    named = [at for at in id_columns(table.header or ()) if at != label]
+    if named:
+        return named[0]
+    if len(others) == 1:
+        cells = table.column(others[0])
+        holds_words = table.header is not None and not all(map(is_number, cells))
+        if holds_words or (ids is not None and set(cells) == set(ids)):
+            return others[0]
+    if table.header is None:
+        raise DataError(
+            f"{table.path} has {table.width} columns and no header; write one, and call the ids 'id' and the labels "
+            "'label'"
+        )
+    listed = ", ".join(repr(table.header[at]) for at in others)
+    raise DataError(
+        f"{table.path} has {listed} beside the labels, which may or may not be ids; call the id column 'id', or leave "
+        "out what is none"
+    )
+
+
 def _join(path: Path, labels: np.ndarray, names: list[str], ids: Sequence[str] | None) -> np.ndarray:
     """Labels in the order of ``ids``."""
     place = {name: row for row, name in enumerate(names)}
@@ -120,7 +196,11 @@ def _join(path: Path, labels: np.ndarray, names: list[str], ids: Sequence[str] |
         raise DataError(f"{path} has the id {twice!r} more than once; ids must differ")
     if ids is None:
         numbers = [str(row) for row in range(len(names))]
-        return labels[[place[name] for name in numbers]] if all(name in place for name in numbers) else labels
+        if any(number not in place for number in numbers):
+            raise DataError(
+                f"{path} has ids but the embeddings have none; save the embeddings with ids or drop the id column"
+            )
+        return labels[[place[number] for number in numbers]]
     absent = [name for name in ids if name not in place]
     if absent:
         raise DataError(

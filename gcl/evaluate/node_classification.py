@@ -90,6 +90,9 @@ class NodeClassification:
         """``{"accuracy": mean over splits}`` on the validation part.
 
         Protocol ``grace`` has none and gives the cross-validated accuracy on the training part.
+
+        Raises:
+            DataError: embeddings that are not finite or not one a node.
         """
         return self._validate(_main(outputs, held), held.for_selection(), held.seed)
 

@@ -27,7 +27,7 @@ def save(path, values=VALUES, ids=None):
     elif suffix == ".safetensors":
         save_file({"main": torch.from_numpy(values)}, path, None if ids is None else {"ids": json.dumps(ids)})
     elif suffix == ".csv":
-        head = "" if ids is None else "x,id,y,z\n"
+        head = "" if ids is None else "a,id,b,c\n"
         rows = [[repr(float(v)) for v in row] for row in values]
         if ids is not None:
             rows = [[row[0], f'"{name}"', *row[1:]] for row, name in zip(rows, ids, strict=True)]
@@ -173,9 +173,12 @@ def test_safetensors_ids_as_a_tensor(tmp_path):
         (",0,1\n8,0.5,1\n9,2,3\n", ["8", "9"]),
         ("u,0.5,1\nv,2,3\n", ["u", "v"]),
         ("d0,ID,d1\n0.5,u,1\n2,v,3\n", ["u", "v"]),
+        ("paper,0,1\n8,0.5,1\n9,2,3\n", ["8", "9"]),
+        (",id,0,1\n0,u,0.5,1\n1,v,2,3\n", ["u", "v"]),
+        ("name,index,a,b\nu,0,0.5,1\nv,1,2,3\n", ["u", "v"]),
         ("d0;d1\n0.5;1\n2;3\n", None),
-        ("\ufeffid,x,y\r\n#1,0.5,1\r\n#2,2,3\r\n\r\n", ["#1", "#2"]),
-        ('id,x,y\n"a, b",0.5,1\nv,2,3', ["a, b", "v"]),
+        ("\ufeffid,a,b\r\n#1,0.5,1\r\n#2,2,3\r\n\r\n", ["#1", "#2"]),
+        ('id,a,b\n"a, b",0.5,1\nv,2,3', ["a, b", "v"]),
     ],
 )
 def test_csv_forms(tmp_path, text, ids):
@@ -233,3 +236,41 @@ def test_parquet_without_pyarrow(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(MissingDependencyError, match="pip install pyarrow"):
         read_embeddings(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("id,a,b\nu,1,2\n\nv,3,x\n", r"line 4 has 'x' in column 3 \('b'\), .*call the id column 'id'"),
+        ("title,a\nu,1\nv,2\n", r"line 2 has 'u' in column 1 \('title'\), .*call the id column 'id'"),
+        ("1,2\n3,\n", r"line 2 has '' in column 2, which is not a number"),
+        ("1,x\n3,4\n", r"line 1 has 'x' in column 2"),
+        (",0.5\n3,4\n", r"line 1 has '' in column 1"),
+        ("a,b\n1,2\n3\n", r"line 3 has 1 cells, expected 2"),
+    ],
+)
+def test_csv_errors_name_line_and_column(tmp_path, text, message):
+    (tmp_path / "z.csv").write_text(text)
+    with pytest.raises(DataError, match=message):
+        read_embeddings(tmp_path / "z.csv")
+
+
+@pytest.mark.parametrize("name", ["label", "Y", "class", "target", "split", "fold"])
+def test_labels_and_splits_among_the_columns_are_refused(tmp_path, name):
+    (tmp_path / "z.csv").write_text(f"id,a,{name}\nu,0.5,1\nv,2,0\n")
+    with pytest.raises(DataError, match=f"column '{name}' among the embeddings"):
+        read_embeddings(tmp_path / "z.csv")
+    pytest.importorskip("pyarrow")
+    import pyarrow.parquet
+
+    pyarrow.parquet.write_table(pyarrow.table({"a": [0.5, 2.0], name: [1, 0]}), tmp_path / "z.parquet")
+    with pytest.raises(DataError, match=f"column '{name}' among the embeddings"):
+        read_embeddings(tmp_path / "z.parquet")
+
+
+@pytest.mark.parametrize("name", ["z.npy", "z.npz"])
+def test_no_advice_to_load_pickles(tmp_path, name):
+    (tmp_path / name).write_bytes(b"no numpy at all")
+    with pytest.raises(DataError, match="not a plain np") as caught:
+        read_embeddings(tmp_path / name)
+    assert "pickle" not in str(caught.value)

@@ -26,13 +26,12 @@ def write(path, content):
         ("y.txt", "1\n0\n-1\n", [1, 0, -1]),
         ("y.csv", "1\n0\n", [1, 0]),
         ("y.csv", "label\n1\n0\n", [1, 0]),
-        ("y.csv", "7.5,1\n8.5,0\n", [1, 0]),
-        ("y.csv", "name,extra,y\na,3,1.0\nb,4,0.0\n", [1, 0]),
         ("y.csv", "cat\ndog\nant\ncat\n", [1, 2, 0, 1]),
         ("y.csv", "label\ncat\ndog\n", [0, 1]),
-        ("y.csv", "weight,label\nheavy,cat\nlight,ant\n", [1, 0]),
         ("y.csv", "id,y\n2,30\n0,10\n1,20\n", [10, 20, 30]),  # the ids are the rows
-        ("y.csv", "id,y\nu,3\nt,1\n", [3, 1]),
+        ("y.csv", ",y\n1,20\n0,10\n", [10, 20]),  # as pandas writes it
+        ("y.csv", ",subject\n1,cat\n0,ant\n", [0, 1]),
+        ("y.csv", "y,node_id,year\n20,1,7\n10,0,7\n", [10, 20]),
         ("y.tsv", "id\ty\n0\t4\n", [4]),
     ],
 )
@@ -50,6 +49,55 @@ def test_joined_on_ids(tmp_path):
     twice = write(tmp_path / "y.csv", "id,y\na,1\na,2\n")
     with pytest.raises(DataError, match="'a' more than once"):
         read_labels(twice, ids=["a"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "id,label\nv,1\nu,0\n",
+        "label,id\n1,v\n0,u\n",
+        ",label\nv,1\nu,0\n",
+        "paper,label\nv,1\nu,0\n",
+        "id,subject\nv,dog\nu,cat\n",
+        "paper,class\nv,dog\nu,cat\n",
+        "name,year,y\nv,7,1\nu,8,0\n",
+        ",id,label\n0,v,1\n1,u,0\n",
+        "v,1\nu,0\n",
+    ],
+)
+def test_id_and_label_columns_are_found(tmp_path, text):
+    assert read_labels(write(tmp_path / "y.csv", text), ids=["u", "v"]).tolist() == [0, 1]
+
+
+def test_numbers_are_ids_where_they_are_those_of_the_embeddings(tmp_path):
+    path = write(tmp_path / "y.csv", "paper,label\n31,1\n8,0\n")
+    assert read_labels(path, ids=["8", "31"]).tolist() == [0, 1]
+    for ids in (None, ["8", "9"]):
+        with pytest.raises(DataError, match="'paper' beside the labels.*call the id column 'id'"):
+            read_labels(path, ids=ids)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("7.5,1\n8.5,0\n", "2 columns and no header"),
+        ("paper,subject\nu,cat\nv,dog\n", "2 columns and no header"),
+        ("year,month,label\n7,1,0\n8,2,1\n", "'year', 'month' beside the labels"),
+        ("paper,field\nu,0\nv,1\n", "columns 'paper', 'field', of which none is called label"),
+        ("id,label,class\nu,0,1\nv,1,1\n", "of which several are called label"),
+    ],
+)
+def test_columns_that_are_not_known_are_refused(tmp_path, text, message):
+    for ids in (None, ["u", "v"]):
+        with pytest.raises(DataError, match=message) as caught:
+            read_labels(write(tmp_path / "y.csv", text), ids=ids)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["id,y\nu,3\nt,1\n", "id,y\n1,3\n2,1\n", "title,y\nu,3\nt,1\n"])
+def test_ids_against_embeddings_without_ids_are_refused(tmp_path, text):
+    with pytest.raises(DataError, match="has ids but the embeddings have none; save the embeddings with ids or drop"):
+        read_labels(write(tmp_path / "y.csv", text))
 
 
 def test_ids_without_an_id_column_are_rows(tmp_path):
@@ -106,11 +154,22 @@ def test_splits_are_turned_so_that_rows_are_nodes(tmp_path):
     assert read_splits(archive).tolist() == splits.T.tolist()
     turned = write(tmp_path / "s.npy", splits.T)
     assert read_splits(turned).tolist() == splits.T.tolist()
-    assert read_splits(turned, 2).tolist() == splits.tolist()
     assert read_splits(write(tmp_path / "t.npy", splits[0])).shape == (4, 1)
     with pytest.raises(DataError, match="for 5 nodes"):
         read_splits(archive, 5)
-    with pytest.raises(DataError, match="splits must be"):
+    with pytest.raises(DataError, match=r"s\.npy is no splits file: splits must be"):
         read_splits(write(tmp_path / "s.npy", splits + 2))
     with pytest.raises(DataError, match="no splits file"):
         read_splits(tmp_path / "s.csv")
+
+
+def test_labels_given_as_splits_are_refused(tmp_path):
+    for labels in (np.array([0, 1, 1, 0]), np.array([2, 1, 1, 2])):
+        with pytest.raises(DataError, match=r"no (training|test) node .* in split 0; .* not of labels"):
+            read_splits(write(tmp_path / "y.npy", labels))
+    with pytest.raises(DataError, match="got 6"):
+        read_splits(write(tmp_path / "y.npy", np.array([0, 2, 6])))
+    with pytest.raises(DataError, match="no key splits"):
+        read_splits(write(tmp_path / "y.npz", {"y": np.array([0, 1, 2])}))
+    with pytest.raises(DataError, match="no test node .* in split 1"):
+        read_splits(write(tmp_path / "s.npy", np.array([[0, 2, 1], [0, 1, 3]])), 3)

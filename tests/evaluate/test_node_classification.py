@@ -110,16 +110,19 @@ def test_wrong_arguments_are_refused(wrong, message):
         NodeClassification(**wrong)
 
 
-def test_missing_labels_and_rows_are_one_sentence(make_task):
+@pytest.mark.parametrize("rows", [100, 140])
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_missing_labels_and_rows_are_one_sentence(make_task, protocol, rows):
     z, y, splits = make_task()
-    evaluator = NodeClassification()
+    z = z.repeat(2, 1)[:rows]
+    evaluator = NodeClassification(protocol=protocol)
     with pytest.raises(DataError, match="no labels"):
         evaluator.split(graph_of(y).for_training(), seed=0)
     _, held = evaluator.split(graph_of(y, splits), seed=0)
-    with pytest.raises(DataError, match="100 rows for labels of 120 nodes"):
-        evaluator.evaluate(Outputs({"embedding": z[:100]}), held, seed=0)
-    with pytest.raises(DataError, match="100 rows for labels of 120 nodes"):
-        evaluator.validate(Outputs({"embedding": z[:100]}), held)
+    with pytest.raises(DataError, match=f"{rows} rows for labels of 120 nodes"):
+        evaluator.evaluate(Outputs({"embedding": z}), held, seed=0)
+    with pytest.raises(DataError, match=f"{rows} rows for labels of 120 nodes"):
+        evaluator.validate(Outputs({"embedding": z}), held)
 
 
 def test_digits_end_to_end():
