@@ -8,7 +8,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from gcl.data.cards import Card, card_names, read_card
+from gcl.core.errors import DataError, unknown
+from gcl.data.cards import COLLECTIONS, Card, card_names, read_card
 from gcl.data.names import resolve_name
 from gcl.data.roots import data_roots, find_archive
 
@@ -18,6 +19,8 @@ def list_datasets(data_root: str | os.PathLike[str] | None = None, *, kind: str 
 
     ``available`` is ``embedded``, ``found`` (``path`` says where) or ``missing``.
     """
+    if kind is not None and kind not in COLLECTIONS:
+        raise DataError(unknown("collection", kind, COLLECTIONS))
     cards = (read_card(name) for name in card_names() if kind is None or name.startswith(f"{kind}/"))
     return [
         {

@@ -46,8 +46,8 @@ def require_features(graph: Graph) -> None:
     """
     if graph.target not in graph.features:
         raise DataError(
-            "the graph has no node features and an encoder needs them; give features= (an identity matrix, "
-            "scipy.sparse.eye(num_nodes), if there are none) or a features file"
+            "the graph has no node features and an encoder needs them; add a features file, or in Python pass "
+            "gcl.load_dataset(graph, features=X), with scipy.sparse.eye(num_nodes) for X if there are none"
         )
 
 

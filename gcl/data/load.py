@@ -180,8 +180,8 @@ def _read_object(source: Any, has_features: bool) -> Dataset:
     if type(source).__module__.startswith("scipy.sparse"):
         if not has_features:
             raise DataError(
-                "a SciPy matrix gives edges only and an encoder needs features; give features= "
-                "(scipy.sparse.eye(num_nodes) if there are none)"
+                "a SciPy matrix gives edges only and an encoder needs features; pass "
+                "gcl.load_dataset(matrix, features=X), with scipy.sparse.eye(num_nodes) for X if there are none"
             )
         return Dataset("scipy", from_scipy(source))
     if _is_pyg_dataset(source):

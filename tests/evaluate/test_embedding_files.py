@@ -273,4 +273,4 @@ def test_no_advice_to_load_pickles(tmp_path, name):
     (tmp_path / name).write_bytes(b"no numpy at all")
     with pytest.raises(DataError, match="not a plain np") as caught:
         read_embeddings(tmp_path / name)
-    assert "pickle" not in str(caught.value)
+    assert "allow_pickle" not in str(caught.value)

@@ -73,7 +73,7 @@ def test_numbers_are_ids_where_they_are_those_of_the_embeddings(tmp_path):
     path = write(tmp_path / "y.csv", "paper,label\n31,1\n8,0\n")
     assert read_labels(path, ids=["8", "31"]).tolist() == [0, 1]
     for ids in (None, ["8", "9"]):
-        with pytest.raises(DataError, match="'paper' beside the labels.*call the id column 'id'"):
+        with pytest.raises(DataError, match=r"'paper' beside the labels.*call the id column 'id'"):
             read_labels(path, ids=ids)
 
 
@@ -171,5 +171,5 @@ def test_labels_given_as_splits_are_refused(tmp_path):
         read_splits(write(tmp_path / "y.npy", np.array([0, 2, 6])))
     with pytest.raises(DataError, match="no key splits"):
         read_splits(write(tmp_path / "y.npz", {"y": np.array([0, 1, 2])}))
-    with pytest.raises(DataError, match="no test node .* in split 1"):
+    with pytest.raises(DataError, match=r"no test node .* in split 1"):
         read_splits(write(tmp_path / "s.npy", np.array([[0, 2, 1], [0, 1, 3]])), 3)
