@@ -42,7 +42,7 @@ def test_shown_commands_exist():
 
     known = set(get_command(app).commands)
     shown = {
-        match for block in blocks("bash") for match in re.findall(r"(?:^|\s{2,}|/)gcl ([a-z]+)", block, flags=re.M)
+        match for block in blocks("bash") for match in re.findall(r"(?:^|/)gcl ([a-z]+)", block, flags=re.M)
     }
     assert shown
     assert shown <= known

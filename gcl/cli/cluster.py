@@ -37,7 +37,7 @@ def cluster(
     from gcl.core.report import Report
     from gcl.evaluate.clustering import cluster_scores, kmeans_assign
 
-    source = read_source(file, data_root)
+    source = read_source(file)
     try:
         y, _ = labels_of(source, labels, dataset, data_root)
     except DataError:

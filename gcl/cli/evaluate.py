@@ -18,7 +18,7 @@ app = typer.Typer(
 )
 
 File = Annotated[Path, typer.Argument(help="Embedding file or run folder.")]
-Labels = Annotated[Path | None, typer.Option(help="Labels: npy, csv (last column, joined on `id`), or npz key `y`.")]
+Labels = Annotated[Path | None, typer.Option(help="Labels: npy, csv (column `label`, joined on `id`), or npz key `y`.")]
 DatasetName = Annotated[str | None, typer.Option("--dataset", help="Take labels and splits from this dataset.")]
 
 
@@ -28,7 +28,8 @@ def classification(
     labels: Labels = None,
     dataset: DatasetName = None,
     splits: Annotated[
-        Path | None, typer.Option(help="Splits: npy or npz key `splits`, 0 train, 1 valid, 2 test.")
+        Path | None,
+        typer.Option(help="Splits, rows as the embeddings: npy or npz key `splits`, 0 train, 1 valid, 2 test."),
     ] = None,
     protocol: Annotated[str, typer.Option(help="linear, linear-adam or grace.")] = "linear",
     num_splits: Annotated[int, typer.Option(help="Random 10/10/80 splits, where none are stored.")] = 20,
@@ -46,7 +47,7 @@ def classification(
     from gcl.evaluate.embedding_files import read_splits
 
     evaluator = resolve("evaluator", {"name": "classification", "protocol": protocol, "num_splits": num_splits})
-    source = read_source(file, data_root)
+    source = read_source(file)
     y, stored = labels_of(source, labels, dataset, data_root)
     y = need(y, "classification needs labels; give --labels FILE or --dataset NAME")
     if splits is not None:
@@ -71,7 +72,7 @@ def clustering(
     """k-means against labels: accuracy (Hungarian matching), NMI, ARI, macro-F1."""
     from gcl.evaluate.clustering import kmeans_report
 
-    source = read_source(file, data_root)
+    source = read_source(file)
     y, _ = labels_of(source, labels, dataset, data_root)
     y = need(y, "scoring a clustering needs labels; give --labels FILE or --dataset NAME (or use `gcl cluster`)")
     _show(kmeans_report(source.values, y, k=k, normalize=normalize, seeds=range(seeds)), str(file), json)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from gcl.core.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -16,18 +18,18 @@ if TYPE_CHECKING:
 class Source:
     """Embeddings ``[N, d]`` with the ids of their rows, and the dataset that a run was trained on.
 
-    ``note`` says which of several seeds of a run they are of.
+    ``kind`` and ``data_root`` say where that dataset is found.
     """
 
     values: Tensor
     ids: list[str] | None
-    dataset: str | None
+    dataset: str | None = None
     kind: str | None = None
-    note: str | None = None
+    data_root: str | None = None
 
 
-def read_source(path: Path, data_root: Path | None) -> Source:
-    """A run folder or an embedding file."""
+def read_source(path: Path) -> Source:
+    """A run folder or an embedding file. Of a run with several seeds the first is read, and standard error says so."""
     if not path.exists():
         raise DataError(f"{path} does not exist; give an embedding file or a run folder")
     if path.is_dir():
@@ -36,12 +38,14 @@ def read_source(path: Path, data_root: Path | None) -> Source:
         run = open_run(path)
         place = run.directory.path
         count = sum(folder.name[5:].isdigit() for folder in path.glob("seed-*")) if place != path else 1
-        note = f"seed {place.name[5:]} of {count}" if count > 1 else None
-        return Source(run.outputs.main, run.ids, run.settings["dataset"], kind_of(run.settings), note)
+        if count > 1:
+            typer.echo(f"{path} has {count} seeds; this is {place.name}", err=True)
+        settings = run.settings
+        return Source(run.outputs.main, run.ids, settings["dataset"], kind_of(settings), settings["data_root"])
     from gcl.evaluate.embedding_files import read_embeddings
 
     table = read_embeddings(path)
-    return Source(table.values, table.ids, None)
+    return Source(table.values, table.ids)
 
 
 def labels_of(
@@ -65,7 +69,7 @@ def labels_of(
         return None, None
     from gcl.data.load import load_dataset
 
-    data = load_dataset(name, kind=source.kind, data_root=data_root)
+    data = load_dataset(name, kind=source.kind, data_root=data_root or source.data_root)
     if data.graph.num_nodes != source.values.shape[0]:
         raise DataError(f"{data.name} has {data.graph.num_nodes} nodes, the embeddings {source.values.shape[0]} rows")
     if source.ids is None or data.y is None:
