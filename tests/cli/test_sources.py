@@ -70,7 +70,7 @@ def test_labels_file_with_ids_against_a_file_without(tmp_path):
     np.save(tmp_path / "z.npy", np.eye(3, dtype=np.float32))
     (tmp_path / "y.csv").write_text("id,label\nu,0\nv,1\nw,1\n")
     with pytest.raises(DataError, match="has ids but the embeddings have none"):
-        labels_of(read_source(tmp_path / "z.npy", None), tmp_path / "y.csv", None, None)
+        labels_of(read_source(tmp_path / "z.npy"), tmp_path / "y.csv", None, None)
 
 
 def test_commands_say_it_in_one_sentence(gcl, folder, tmp_path):

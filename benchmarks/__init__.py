@@ -1,0 +1,1 @@
+"""Measurements against plain references. Not part of the package."""
