@@ -1,4 +1,4 @@
-"""Graph contrastive learning: node, user and item representations from graphs without labels.
+"""Graph contrastive learning: node representations from graphs without labels.
 
 ``import gcl`` is cheap: torch is imported when the first name below is used.
 """
