@@ -59,11 +59,12 @@ def embeddings(graph, seed):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data-root")
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=5, help="how many")
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
     options = parser.parse_args()
     graph = load_dataset("cora", data_root=options.data_root).graph
     scores = []
-    for seed in range(options.seeds):
+    for seed in range(options.first, options.first + options.seeds):
         scores.append(100 * grace_protocol(embeddings(graph, seed), graph.attr("y")).mean("accuracy"))
         print(f"seed {seed}: {scores[-1]:.2f}", flush=True)
     if len(scores) > 1:
