@@ -41,9 +41,7 @@ def test_shown_commands_exist():
     from gcl.cli.app import app
 
     known = set(get_command(app).commands)
-    shown = {
-        match for block in blocks("bash") for match in re.findall(r"(?:^|/)gcl ([a-z]+)", block, flags=re.M)
-    }
+    shown = {match for block in blocks("bash") for match in re.findall(r"(?:^|/)gcl ([a-z]+)", block, flags=re.M)}
     assert shown
     assert shown <= known
 
