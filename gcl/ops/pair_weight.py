@@ -12,7 +12,9 @@ from torch import Tensor
 
 from gcl.core.errors import DataError
 
-LogWeight = Callable[[tuple[Tensor, ...], tuple[Tensor, ...], tuple[Tensor, ...]], Tensor]
+Tensors = tuple[Tensor, ...]
+OfPairs = Callable[[Tensors, Tensors, Tensors], Tensor]
+Gradient = Callable[[Tensors, Tensors, Tensors, Tensor], tuple[Tensor | None, ...]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +22,8 @@ class PairWeight:
     r"""The weight of the pair (i, j) as a function of what row *i* and key *j* know: :math:`\log w_{ij} = f(r_i, c_j)`.
 
     The function sees one tile at a time, so that the weights of all pairs never exist at once. Gradients flow to the
-    row, column and shared tensors that require one.
+    row, column and shared tensors that require one. ``log_weight`` alone is enough; ``weight`` and ``gradient`` say the
+    same faster.
 
     Args:
         row: tensors ``[n, ...]``, one entry for each row.
@@ -28,16 +31,26 @@ class PairWeight:
         shared: tensors that every tile needs whole, such as the weights of a small network.
         log_weight: ``log_weight(row tile, col tile, shared) -> [r, c]`` with tuples of tensors; ``-inf`` = the pair is
             absent (its gradient is then multiplied by 0 and must be finite).
+        weight: the weight itself, by the same arguments, 0 = absent. It spares the logarithm where logits are small
+            enough to be summed without a shift, and is called without gradients.
+        gradient: ``gradient(row tile, col tile, shared, share)`` with ``share`` ``[r, c]``, the derivative of the loss
+            by each log weight, gives the derivative by each tensor of row, col and shared (``None``: there is none). In
+            its absence autograd does it, which keeps every step of ``log_weight``.
+        mutual: row *i* and key *i* are the same node, and :math:`w_{ij} = w_{ji}`. A problem of one set of nodes
+            against itself is then symmetric, and takes half the time.
         key: names a kernel that computes the same on a GPU.
         bound: an upper bound of ``|log w|`` over the pairs that are present, where one is known; it saves the running
             maximum when everything is small.
-        scratch: values per pair that ``log_weight`` and its gradient hold at once; tiles shrink accordingly.
+        scratch: values per pair that the functions hold at once; tiles shrink accordingly where memory is short.
     """
 
-    row: tuple[Tensor, ...]
-    col: tuple[Tensor, ...]
-    shared: tuple[Tensor, ...] = ()
-    log_weight: LogWeight = field(kw_only=True)
+    row: Tensors
+    col: Tensors
+    shared: Tensors = ()
+    log_weight: OfPairs = field(kw_only=True)
+    weight: OfPairs | None = field(default=None, kw_only=True)
+    gradient: Gradient | None = field(default=None, kw_only=True)
+    mutual: bool = field(default=False, kw_only=True)
     key: str | None = None
     bound: float | None = None
     scratch: int = 4
@@ -61,31 +74,48 @@ def cluster_ids(labels_row: Tensor, labels_col: Tensor) -> PairWeight:
                 f"{name} must be integers of shape [N] or [N, G], got {labels.dtype} {list(labels.shape)}; "
                 "give one column of cluster ids for each clustering"
             )
-    row = labels_row if labels_row.dim() == 2 else labels_row.unsqueeze(1)
-    col = labels_col if labels_col.dim() == 2 else labels_col.unsqueeze(1)
+    same = labels_col is labels_row
+    row, col = (labels if labels.dim() == 2 else labels.unsqueeze(1) for labels in (labels_row, labels_col))
     if row.shape[1] != col.shape[1]:
         raise DataError(
             f"labels_row has {row.shape[1]} clusterings and labels_col has {col.shape[1]}; give both the same ones"
         )
-    num_clusterings = row.shape[1]
-    log_count = torch.arange(num_clusterings + 1, dtype=torch.float64, device=row.device).log()  # log 0 = -inf
+    row, col = _narrow(row, col)
     return PairWeight(
         row=(row,),
-        col=(col,),
-        shared=(log_count,),
-        log_weight=_log_separations,
+        col=(row if same else col,),
+        log_weight=lambda row, col, shared: _separations(row, col, shared).log_(),  # log 0 = -inf
+        weight=_separations,
+        mutual=same,
         key="cluster_ids",
-        bound=math.log(max(num_clusterings, 1)),
-        scratch=6,
+        bound=math.log(max(row.shape[1], 1)),
+        scratch=2,
     )
 
 
-def _log_separations(row: tuple[Tensor, ...], col: tuple[Tensor, ...], shared: tuple[Tensor, ...]) -> Tensor:
-    (labels_row,), (labels_col,), (log_count,) = row, col, shared
-    count = torch.zeros(labels_row.shape[0], labels_col.shape[0], dtype=torch.int32, device=labels_row.device)
+def _narrow(row: Tensor, col: Tensor) -> tuple[Tensor, Tensor]:
+    """Labels as int32, which compare five times as fast as int64; numbered anew where they are too large for that."""
+    limit = torch.iinfo(torch.int32)
+    for labels in (row, col):
+        if labels.numel() and (int(labels.min()) < limit.min or int(labels.max()) > limit.max):
+            both = torch.cat([row.flatten(), col.flatten()]).unique(return_inverse=True)[1]
+            row, col = both[: row.numel()].view_as(row), both[row.numel() :].view_as(col)
+            break
+    return row.to(torch.int32), col.to(torch.int32)
+
+
+def _separations(row: Tensors, col: Tensors, shared: Tensors) -> Tensor:
+    (labels_row,), (labels_col,) = row, col
+    size = labels_row.shape[0], labels_col.shape[0]
+    count = torch.zeros(size, device=labels_row.device)
+    differs = torch.empty_like(count) if labels_row.shape[1] > 1 else count
     for g in range(labels_row.shape[1]):
-        count += labels_row[:, g, None] != labels_col[None, :, g]
-    return log_count.index_select(0, count.view(-1)).view_as(count)
+        torch.ne(labels_row[:, g, None], labels_col[:, g], out=differs)  # into numbers: adding booleans is slow
+        if g == 0:
+            count, differs = differs, count
+        else:
+            count += differs
+    return count
 
 
 def additive_mlp(p_row: Tensor, p_col: Tensor, *, G1: Tensor, g1: Tensor, g2: Tensor, g0: Tensor) -> PairWeight:
@@ -109,24 +139,78 @@ def additive_mlp(p_row: Tensor, p_col: Tensor, *, G1: Tensor, g1: Tensor, g2: Te
     if not fits or g1.shape != (hidden,) or g2.shape != (hidden,) or g0.numel() != 1:
         shapes = ", ".join(str(list(tensor.shape)) for tensor in (p_row, p_col, G1, g1, g2, g0))
         raise DataError(f"additive_mlp needs shapes [n, q], [m, q], [h, q], [h], [h] and a scalar, got {shapes}")
+    # G1 is linear, so its product is per node and not per pair: G1(p_i + p_j) + g1 = u_i + u_j
+    u_row = p_row @ G1.t() + g1 / 2  # [n, h]
+    u_col = u_row if p_col is p_row else p_col @ G1.t() + g1 / 2
     # |log sigmoid(x)| <= |x| + log 2, and |tanh| <= 1
     bound = float(g2.detach().abs().sum() + g0.detach().abs().sum()) + math.log(2)
     return PairWeight(
-        row=(p_row,),
-        col=(p_col,),
-        shared=(G1, g1, g2, g0),
-        log_weight=_log_additive_mlp,
+        row=(u_row,),
+        col=(u_col,),
+        shared=(g2, g0),
+        log_weight=lambda row, col, shared: F.logsigmoid(_score(row, col, shared)),
+        weight=lambda row, col, shared: _score(row, col, shared).sigmoid_(),
+        gradient=_additive_mlp_gradient,
+        mutual=p_col is p_row,
         key="additive_mlp",
         bound=bound,
-        scratch=4 * hidden,
+        scratch=4,
     )
 
 
-def _log_additive_mlp(row: tuple[Tensor, ...], col: tuple[Tensor, ...], shared: tuple[Tensor, ...]) -> Tensor:
-    (p_row,), (p_col,), (G1, g1, g2, g0) = row, col, shared
-    # G1 is linear: G1(p_i + p_j) = G1 p_i + G1 p_j, so the product is per node and not per pair
-    hidden = torch.tanh((p_row @ G1.t()).unsqueeze(1) + (p_col @ G1.t() + g1))  # [r, c, h]
-    return F.logsigmoid(hidden @ g2 + g0)
+def _score(row: Tensors, col: Tensors, shared: Tensors) -> Tensor:
+    """The network's output before the last sigmoid, ``[r, c]``: one hidden unit after the other."""
+    (u_row,), (u_col,), (g2, g0) = row, col, shared
+    units = _HiddenUnits(u_row, u_col)
+    score = u_row.new_full(units.size, float(g0) + float(g2.sum()))
+    for k, weight in enumerate(g2.tolist()):
+        score.add_(units.below(k), alpha=-2 * weight)
+    return score
+
+
+def _additive_mlp_gradient(row: Tensors, col: Tensors, shared: Tensors, share: Tensor) -> tuple[Tensor, ...]:
+    (u_row,), (u_col,), (g2, g0) = row, col, shared
+    units = _HiddenUnits(u_row, u_col)
+    slope = share * torch.sigmoid(-_score(row, col, shared))  # by the score: d log sigmoid(x) / dx = sigmoid(-x)
+    total = slope.sum(dtype=torch.float64)
+    grad_row, grad_col, grad_g2 = torch.empty_like(u_row), torch.empty_like(u_col), torch.empty_like(g2)
+    through = torch.empty_like(slope)
+    for k, weight in enumerate(g2.tolist()):
+        below = units.below(k)
+        torch.mul(slope, below, out=through)
+        grad_g2[k] = total - 2 * through.sum(dtype=torch.float64)  # tanh = 1 - 2 below
+        through.addcmul_(through, below, value=-1)  # tanh' = 4 below (1 - below)
+        grad_row[:, k] = through.sum(1) * (4 * weight)
+        grad_col[:, k] = through.sum(0) * (4 * weight)
+    return grad_row, grad_col, grad_g2, total.to(g0.dtype).expand(g0.shape)
+
+
+class _HiddenUnits:
+    r"""How far each hidden unit of a tile lies below 1, by half: :math:`(1 - \tanh x)/2 = 1 / (1 + e^{2x})`.
+
+    With :math:`x = u_i + u_j` the exponential is a product of one of the row and one of the column: a multiplication a
+    pair, and no transcendental function. Inputs too large for that take the sigmoid.
+    """
+
+    LARGEST = 40.0  # e^(2 * 40) and its square's reciprocal are inside float32, or round to 1 and 0 as they should
+
+    def __init__(self, u_row: Tensor, u_col: Tensor):
+        self.size = u_row.shape[0], u_col.shape[0]
+        self.separate = not u_row.is_cuda and all(
+            not u.numel() or float(u.abs().max()) <= self.LARGEST for u in (u_row, u_col)
+        )
+        # hidden units along the rows: one unit is contiguous
+        row, col = ((2 * u).exp() if self.separate else -2 * u for u in (u_row, u_col))
+        self.row, self.col = row.t().contiguous(), col.t().contiguous()  # [h, r], [h, c]
+        self.one = u_row.new_ones(1)
+        self.out = u_row.new_empty(self.size)
+
+    def below(self, k: int) -> Tensor:
+        """That of unit ``k``, ``[r, c]``, in a buffer that the next call uses again."""
+        row, col = self.row[k].unsqueeze(1), self.col[k]
+        if self.separate:
+            return torch.addcmul(self.one, row, col, out=self.out).reciprocal_()
+        return torch.add(row, col, out=self.out).sigmoid_()
 
 
 def similarity(unit_row: Tensor, unit_col: Tensor, *, table: Tensor) -> PairWeight:
@@ -155,13 +239,32 @@ def similarity(unit_row: Tensor, unit_col: Tensor, *, table: Tensor) -> PairWeig
         col=(unit_col,),
         shared=(table,),
         log_weight=_log_table,
+        weight=_table,
+        mutual=unit_col is unit_row,
         key="similarity",
-        bound=max(abs(math.log(low)), abs(math.log(high))) if low > 0 else None,
+        bound=_log_range(table.detach()),
         scratch=16,
     )
 
 
-def _log_table(row: tuple[Tensor, ...], col: tuple[Tensor, ...], shared: tuple[Tensor, ...]) -> Tensor:
+def _log_range(table: Tensor) -> float | None:
+    """Bound of ``|log w|`` over positive weights; unknown where a weight may lie anywhere between 0 and another."""
+    if bool((table == 0).all()):
+        return 0.0
+    low, high = float(table.min()), float(table.max())
+    return max(abs(math.log(low)), abs(math.log(high))) if low > 0 else None
+
+
+def _table(row: Tensors, col: Tensors, shared: Tensors) -> Tensor:
+    (unit_row,), (unit_col,), (table,) = row, col, shared
+    position = (unit_row @ unit_col.t()).clamp_(-1, 1).add_(1).mul_((table.numel() - 1) / 2)  # [r, c], 0 to K - 1
+    cell = position.to(torch.int32).view(-1)
+    slope = torch.cat([table.diff(), table.new_zeros(1)])  # [K]
+    weight = position.frac_().view(-1).mul_(slope.index_select(0, cell)).add_(table.index_select(0, cell))
+    return weight.view(position.shape)
+
+
+def _log_table(row: Tensors, col: Tensors, shared: Tensors) -> Tensor:
     (unit_row,), (unit_col,), (table,) = row, col, shared
     steps = table.numel() - 1
     position = (unit_row @ unit_col.t()).clamp(-1, 1).add(1).mul(steps / 2)  # [r, c], 0 to steps

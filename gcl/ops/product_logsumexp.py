@@ -8,9 +8,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from gcl.core.errors import ConfigError, DataError, MissingDependencyError
-from gcl.ops.pair_tiles import NO_SHIFT_BELOW, Grid, Pairs, Sums
+from gcl.core.errors import ConfigError, DataError
+from gcl.ops.backend import Backend, use_triton
+from gcl.ops.pair_sums import Sums
+from gcl.ops.pair_tiles import Grid
 from gcl.ops.pair_weight import PairWeight
+from gcl.ops.pairs import NO_SHIFT_BELOW, Pairs, largest_logit
 
 
 def product_logsumexp(
@@ -24,15 +27,15 @@ def product_logsumexp(
     row_weight: Tensor | None = None,
     reduce: Literal["rows", "columns", "both"] = "rows",
     memory: int = 256 * 2**20,
-    backend: Literal["auto", "torch", "triton"] = "auto",
+    backend: Backend = "auto",
 ) -> Tensor | tuple[Tensor, Tensor]:
     r"""Log-sum-exp of all products of rows of ``a`` with rows of ``b``, tile by tile; no n × m tensor exists.
 
     .. math:: \mathrm{lse}_i = \log \sum_j w_{ij} \exp\big((a_i \cdot b_j + c_j) / \tau\big)
 
     Nothing is normalised inside. A row without any key gives ``-inf`` and a zero gradient. Half-precision input is
-    computed and returned in float32. Each tile of a symmetric problem (``b`` left out, no bias, no weights) is
-    computed once.
+    computed and returned in float32. Each tile of a symmetric problem is computed once: ``b`` left out, excluded pairs
+    excluded in both orders, weights mutual, and a bias only with ``reduce="rows"`` and logits below 70.
 
     Args:
         a: ``[n, d]``.
@@ -47,17 +50,19 @@ def product_logsumexp(
             gradient of the weight of an empty row is 0.
         reduce: sum over the keys of each row, over the rows of each key (``columns``), or both.
         memory: bytes for tiles. Tiles are kept for the backward pass if they fit, else computed again.
-        backend: ``auto`` and ``torch`` use plain torch.
+        backend: ``auto`` (Triton on a GPU where it is installed and knows the pair weight), ``torch`` or ``triton``.
+            The kernel needs no memory for tiles.
 
     Returns:
         ``[n]`` for ``rows``, ``[m]`` for ``columns``, both as a tuple for ``both``; a scalar with ``row_weight``.
 
     Raises:
-        ConfigError: a temperature, memory, backend, ``reduce`` or combination that cannot be.
+        ConfigError: a temperature, memory, backend, ``reduce`` or combination that cannot be; ``backend="triton"`` off
+            a GPU.
         DataError: tensors whose shapes or types do not fit.
-        MissingDependencyError: ``backend="triton"``.
+        MissingDependencyError: ``backend="triton"`` where it is not installed.
     """
-    _check_options(temperature, row_weight, reduce, memory, backend)
+    _check_options(temperature, row_weight, reduce, memory)
     _check_tensors(a, b, key_bias, exclude, pair_weight, row_weight)
     n, m = a.shape[0], (a if b is None else b).shape[0]
     if exclude is not None:
@@ -65,17 +70,50 @@ def product_logsumexp(
     elif b is None:
         exclude = torch.arange(n, device=a.device)
 
+    if _on_triton(backend, a, pair_weight):
+        from gcl.ops.triton.product_logsumexp import product_logsumexp_triton
+
+        mutual = b is None and key_bias is None and (pair_weight is None or pair_weight.mutual) and _is_mutual(exclude)
+        return product_logsumexp_triton(
+            a,
+            b,
+            temperature=float(temperature),
+            key_bias=key_bias,
+            exclude=exclude,
+            pair_weight=pair_weight,
+            row_weight=row_weight,
+            reduce=reduce,
+            symmetric=mutual,
+        )
+
     dtype = torch.promote_types(torch.promote_types(a.dtype, (a if b is None else b).dtype), torch.float32)
     a = a.to(dtype)
     b = None if b is None else b.to(dtype)
     key_bias = None if key_bias is None else key_bias.to(dtype)
-    symmetric = b is None and key_bias is None and pair_weight is None and _is_mutual(exclude)
     keys = a if b is None else b
-    grid = Grid.of(n, m, pair_weight, symmetric, memory, a)
-    pairs = Pairs(
-        a, keys, key_bias, exclude, pair_weight, float(temperature), symmetric, memory, grid, torch.is_grad_enabled()
+    # a NaN goes the careful way too
+    shifted = not largest_logit(a, keys, key_bias, pair_weight, temperature) <= NO_SHIFT_BELOW[dtype]
+    symmetric = (
+        b is None
+        and (key_bias is None or (reduce == "rows" and not shifted))  # as a factor of the keys it leaves tiles alone
+        and (pair_weight is None or pair_weight.mutual)
+        and _is_mutual(exclude)
     )
-    pairs.shifted = not pairs.bound() <= NO_SHIFT_BELOW[dtype]  # a NaN goes the careful way too
+    scratch = 0 if pair_weight is None else pair_weight.scratch
+    grid = Grid.of(n, m, symmetric=symmetric, memory=memory, scratch=scratch, like=a)
+    pairs = Pairs(
+        a,
+        keys,
+        key_bias,
+        exclude,
+        pair_weight,
+        float(temperature),
+        symmetric,
+        memory,
+        grid,
+        torch.is_grad_enabled(),
+        shifted,
+    )
     # a symmetric problem has one input in two roles; otherwise autograd adds the gradients of the two
     inputs = (pairs, a, None if symmetric else keys, key_bias, *pairs.sides())
     if row_weight is not None:
@@ -89,7 +127,7 @@ def product_logsumexp(
 # -- checks -----------------------------------------------------------------------------------------------------------
 
 
-def _check_options(temperature: float, row_weight: Tensor | None, reduce: str, memory: int, backend: str) -> None:
+def _check_options(temperature: float, row_weight: Tensor | None, reduce: str, memory: int) -> None:
     if not (temperature > 0 and math.isfinite(temperature)):
         raise ConfigError(f"temperature must be a positive finite number, got {temperature}")
     if reduce not in ("rows", "columns", "both"):
@@ -98,10 +136,6 @@ def _check_options(temperature: float, row_weight: Tensor | None, reduce: str, m
         raise ConfigError(f"row_weight weighs rows and needs reduce='rows', got reduce={reduce!r}")
     if memory <= 0:
         raise ConfigError(f"memory must be a positive number of bytes, got {memory}")
-    if backend not in ("auto", "torch", "triton"):
-        raise ConfigError(f"backend must be 'auto', 'torch' or 'triton', got {backend!r}")
-    if backend == "triton":
-        raise MissingDependencyError("product_logsumexp has no Triton kernel yet; use backend='auto' or 'torch'")
 
 
 def _check_tensors(
@@ -137,6 +171,15 @@ def _check_tensors(
                         f"every pair_weight.{name} tensor must have {size} entries along its first dimension, "
                         f"got shape {list(tensor.shape)}"
                     )
+
+
+def _on_triton(backend: str, a: Tensor, pair_weight: PairWeight | None) -> bool:
+    """Whether the kernel computes it; asks the kernel itself only where it could."""
+    if not use_triton(backend, a):
+        return False
+    from gcl.ops.triton.product_logsumexp import supports
+
+    return use_triton(backend, a, supported=supports(pair_weight, a.dtype, a.shape[1]))
 
 
 def _is_mutual(exclude: Tensor | None) -> bool:

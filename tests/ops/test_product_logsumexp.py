@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gcl.core.errors import ConfigError, DataError, MissingDependencyError
-from gcl.ops import pair_tiles
+from gcl.core.errors import ConfigError, DataError
+from gcl.ops import pair_tiles, pairs
 from gcl.ops.pair_weight import PairWeight, additive_mlp, cluster_ids, similarity
 from gcl.ops.product_logsumexp import product_logsumexp
 
@@ -61,9 +61,10 @@ def make_weight(kind, n, m):
 
     if kind is None:
         return [], lambda *sides: None, lambda *sides: None
-    if kind in ("clusters", "one clustering"):
-        shape = (3,) if kind == "clusters" else ()
+    if kind in ("clusters", "one clustering", "mutual clusters"):
+        shape = () if kind == "one clustering" else (3,)
         row, col = (torch.randint(0, 2, (size, *shape), generator=draw) for size in (n, m))
+        col = row if kind.startswith("mutual") else col
         differ = row.unsqueeze(1) != col.unsqueeze(0)
         matrix = (differ.sum(-1) if shape else differ).double()
         return [], lambda: cluster_ids(row, col), lambda: matrix
@@ -73,6 +74,19 @@ def make_weight(kind, n, m):
             sides,
             lambda p, q, G1, g1, g2, g0: additive_mlp(p, q, G1=G1, g1=g1, g2=g2, g0=g0),
             lambda p, q, G1, g1, g2, g0: torch.sigmoid(torch.tanh((p[:, None] + q[None]) @ G1.T + g1) @ g2 + g0),
+        )
+    if kind == "mutual mlp":
+        sides = [normal(n, 4), normal(3, 4), normal(3), normal(3), normal(())]
+        return (
+            sides,
+            lambda p, G1, g1, g2, g0: additive_mlp(p, p, G1=G1, g1=g1, g2=g2, g0=g0),
+            lambda p, G1, g1, g2, g0: torch.sigmoid(torch.tanh((p[:, None] + p[None]) @ G1.T + g1) @ g2 + g0),
+        )
+    if kind == "mutual custom":  # by log_weight alone, without a bound
+        return (
+            [normal(n)],
+            lambda u: PairWeight((u,), (u,), log_weight=lambda row, col, _: row[0][:, None] * col[0], mutual=True),
+            lambda u: (u[:, None] * u).exp(),
         )
     if kind == "similarity":
         sides = [F.normalize(normal(n, 3)), F.normalize(normal(m, 3)), torch.tensor([0.0, 0.0, 0.7, 2.0]).double()]
@@ -202,7 +216,9 @@ def check(case, temperature, form, memory, value_tolerance=None, grad_tolerance=
 FORMS = ("rows", "columns", "both", "weighted")
 EXCLUDES = (None, "some", "none", "mutual")
 WEIGHTS = (None, "clusters", "one clustering", "mlp", "similarity")
+MUTUAL = ("mutual clusters", "mutual mlp", "mutual custom")
 COMBINATIONS = list(itertools.product((True, False), (False, True), EXCLUDES, WEIGHTS))
+COMBINATIONS += list(itertools.product((False,), (False, True), EXCLUDES, MUTUAL))
 
 
 # -- every option with every other -----------------------------------------------------------------------------------
@@ -270,13 +286,35 @@ def test_float32_sums_over_many_keys():
             assert (grad - target).abs().max() <= 1e-5 * target.abs().max()
 
 
+@pytest.mark.parametrize("size", [1.0, 30.0, 200.0])  # the last past the range of a product of exponentials
+def test_additive_mlp_of_any_size(size):
+    draw = torch.Generator().manual_seed(0)
+    u, v = (size * torch.randn(rows, 3, dtype=torch.float64, generator=draw) for rows in (7, 5))
+    g2, g0 = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64), torch.tensor(0.1, dtype=torch.float64)
+    expected = torch.sigmoid(torch.tanh(u[:, None] + v) @ g2 + g0)
+    for dtype in (torch.float64, torch.float32):
+        eye, zero = torch.eye(3, dtype=dtype), torch.zeros(3, dtype=dtype)
+        pair = additive_mlp(u.to(dtype), v.to(dtype), G1=eye, g1=zero, g2=g2.to(dtype), g0=g0.to(dtype))
+        weight = pair.weight(pair.row, pair.col, pair.shared)
+        assert torch.allclose(weight.double(), expected, rtol=1e-13 if dtype == torch.float64 else 1e-4)
+        assert torch.allclose(pair.log_weight(pair.row, pair.col, pair.shared).exp(), weight)
+
+
+def test_cluster_ids_beyond_int32():
+    labels = torch.tensor([2**40, 2**40 + 2**32, 5, 2**40])
+    pair = cluster_ids(labels, labels)
+    assert torch.equal(pair.weight(pair.row, pair.col, ()), (labels[:, None] != labels).float())
+
+
 # -- gradients -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("with_keys", [True, False])
-@pytest.mark.parametrize("weight", [None, "mlp", "similarity"])
+@pytest.mark.parametrize("weight", [None, "mlp", "similarity", "mutual mlp", "mutual custom"])
 @pytest.mark.parametrize("form", FORMS)
 def test_gradcheck(with_keys, weight, form):
+    if with_keys and weight in MUTUAL:
+        pytest.skip("two sets of nodes")
     case = Case(with_keys, True, "some", weight, n=5, m=4)
     tensors, sides = case.leaves(torch.float64)
     if weight == "similarity":
@@ -323,8 +361,8 @@ def test_row_weight_of_merged_repeats_is_their_count():
 
 def test_only_needed_gradients_are_made_and_no_grad_makes_none(monkeypatch):
     calls = []
-    original = pair_tiles.Pairs.differentiate
-    monkeypatch.setattr(pair_tiles.Pairs, "differentiate", lambda *args: (calls.append(1), original(*args)))
+    original = pairs.Pairs.differentiate
+    monkeypatch.setattr(pairs.Pairs, "differentiate", lambda *args: (calls.append(1), original(*args)))
     a, b = torch.randn(7, 3), torch.randn(4, 3, requires_grad=True)
     weight = torch.ones(7)
     with torch.no_grad():
@@ -513,7 +551,6 @@ def test_a_custom_pair_weight():
         ({"reduce": "both", "row_weight": torch.ones(4)}, ConfigError, "row_weight"),
         ({"memory": 0}, ConfigError, "memory"),
         ({"backend": "numpy"}, ConfigError, "backend"),
-        ({"backend": "triton"}, MissingDependencyError, "Triton"),
         ({"b": torch.ones(3, 5)}, DataError, "width"),
         ({"b": torch.ones(3)}, DataError, "b must be a matrix"),
         ({"b": torch.ones(3, 2, dtype=torch.int64)}, DataError, "b must be a matrix"),
