@@ -164,53 +164,62 @@ def _score(row: Tensors, col: Tensors, shared: Tensors) -> Tensor:
     units = _HiddenUnits(u_row, u_col)
     score = u_row.new_full(units.size, float(g0) + float(g2.sum()))
     for k, weight in enumerate(g2.tolist()):
-        score.add_(units.below(k), alpha=-2 * weight)
+        units.add_below(k, score, -2 * weight)
     return score
 
 
 def _additive_mlp_gradient(row: Tensors, col: Tensors, shared: Tensors, share: Tensor) -> tuple[Tensor, ...]:
     (u_row,), (u_col,), (g2, g0) = row, col, shared
     units = _HiddenUnits(u_row, u_col)
-    slope = share * torch.sigmoid(-_score(row, col, shared))  # by the score: d log sigmoid(x) / dx = sigmoid(-x)
-    total = slope.sum(dtype=torch.float64)
-    grad_row, grad_col, grad_g2 = torch.empty_like(u_row), torch.empty_like(u_col), torch.empty_like(g2)
-    through = torch.empty_like(slope)
+    slope = _score(row, col, shared).neg_().sigmoid_().mul_(share)  # d log sigmoid(x) / dx = sigmoid(-x)
+    total = slope.sum(1).sum(dtype=torch.float64)
+    grad_row, grad_col = torch.empty_like(units.row), torch.empty_like(units.col)  # [h, r], [h, c]
+    rows, through = torch.empty_like(units.row), torch.empty_like(slope)
     for k, weight in enumerate(g2.tolist()):
         below = units.below(k)
         torch.mul(slope, below, out=through)
-        grad_g2[k] = total - 2 * through.sum(dtype=torch.float64)  # tanh = 1 - 2 below
+        torch.sum(through, 1, out=rows[k])
         through.addcmul_(through, below, value=-1)  # tanh' = 4 below (1 - below)
-        grad_row[:, k] = through.sum(1) * (4 * weight)
-        grad_col[:, k] = through.sum(0) * (4 * weight)
-    return grad_row, grad_col, grad_g2, total.to(g0.dtype).expand(g0.shape)
+        torch.sum(through, 1, out=grad_row[k]).mul_(4 * weight)
+        torch.sum(through, 0, out=grad_col[k]).mul_(4 * weight)
+    grad_g2 = (total - 2 * rows.sum(1, dtype=torch.float64)).to(g2.dtype)  # tanh = 1 - 2 below
+    return grad_row.t(), grad_col.t(), grad_g2, total.to(g0.dtype).expand(g0.shape)
 
 
 class _HiddenUnits:
     r"""How far each hidden unit of a tile lies below 1, by half: :math:`(1 - \tanh x)/2 = 1 / (1 + e^{2x})`.
 
-    With :math:`x = u_i + u_j` the exponential is a product of one of the row and one of the column: a multiplication a
-    pair, and no transcendental function. Inputs too large for that take the sigmoid.
+    With :math:`x = u_i + u_j` that is :math:`e^{-2 u_i} / (e^{-2 u_i} + e^{2 u_j})`: an addition and a division a pair,
+    and no transcendental function. Inputs too large for it take the sigmoid.
     """
 
-    LARGEST = 40.0  # e^(2 * 40) and its square's reciprocal are inside float32, or round to 1 and 0 as they should
+    LARGEST = 40.0  # |u| at which e^(2u) and its reciprocal are still inside float32
 
     def __init__(self, u_row: Tensor, u_col: Tensor):
         self.size = u_row.shape[0], u_col.shape[0]
         self.separate = not u_row.is_cuda and all(
             not u.numel() or float(u.abs().max()) <= self.LARGEST for u in (u_row, u_col)
         )
-        # hidden units along the rows: one unit is contiguous
-        row, col = ((2 * u).exp() if self.separate else -2 * u for u in (u_row, u_col))
-        self.row, self.col = row.t().contiguous(), col.t().contiguous()  # [h, r], [h, c]
-        self.one = u_row.new_ones(1)
+        row, col = -2 * u_row, 2 * u_col
+        if self.separate:
+            row, col = row.exp_(), col.exp_()
+        self.row, self.col = row.t().contiguous(), col.t().contiguous()  # [h, r], [h, c]: a unit is contiguous
         self.out = u_row.new_empty(self.size)
 
     def below(self, k: int) -> Tensor:
         """That of unit ``k``, ``[r, c]``, in a buffer that the next call uses again."""
         row, col = self.row[k].unsqueeze(1), self.col[k]
         if self.separate:
-            return torch.addcmul(self.one, row, col, out=self.out).reciprocal_()
-        return torch.add(row, col, out=self.out).sigmoid_()
+            return torch.div(row, torch.add(row, col, out=self.out), out=self.out)
+        return torch.sub(row, col, out=self.out).sigmoid_()
+
+    def add_below(self, k: int, out: Tensor, factor: float) -> None:
+        """Adds it ``factor`` times to ``out``."""
+        if self.separate:
+            row = self.row[k].unsqueeze(1)
+            out.addcdiv_(row, torch.add(row, self.col[k], out=self.out), value=factor)
+        else:
+            out.add_(self.below(k), alpha=factor)
 
 
 def similarity(unit_row: Tensor, unit_col: Tensor, *, table: Tensor) -> PairWeight:
