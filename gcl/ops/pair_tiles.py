@@ -11,7 +11,7 @@ from torch import Tensor
 
 # Pairs in one tile where memory allows. On a CPU a tile and its gradient stay in the L2 cache between the matrix
 # products, where an exponential costs a third of what it costs from memory.
-TILE_PAIRS = {"cpu": 384**2, "cuda": 2**24}
+TILE_PAIRS = {"cpu": 512**2, "cuda": 2**24}
 ALIGNMENT = 16  # sides are multiples of it, for full vectors
 
 Tile = tuple[slice, slice]

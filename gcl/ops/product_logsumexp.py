@@ -87,8 +87,8 @@ def product_logsumexp(
         )
 
     dtype = torch.promote_types(torch.promote_types(a.dtype, (a if b is None else b).dtype), torch.float32)
-    a = a.to(dtype)
-    b = None if b is None else b.to(dtype)
+    a = a.to(dtype).contiguous()
+    b = None if b is None else b.to(dtype).contiguous()
     key_bias = None if key_bias is None else key_bias.to(dtype)
     keys = a if b is None else b
     # a NaN goes the careful way too
