@@ -21,13 +21,16 @@ def by_arc_id(values: Tensor, adjacency: Adjacency) -> Tensor:
 
 
 def of_arcs(values: Tensor, adjacency: Adjacency) -> Tensor:
-    """The value of each stored arc, ``[E]``, from a vector indexed by arc id.
+    """The value of each stored arc, ``[E]``, from a fitted vector indexed by arc id; looked up once.
 
     Raises:
         DataError: an arc is not one of the fitted graph.
     """
     if adjacency.edge_id is None and adjacency.num_arcs == values.numel():
         return values
+    key = ("of_arcs", id(values))
+    if key in adjacency.memo:  # with the tensor itself beside, so that no other can have its id
+        return adjacency.memo[key][1]
     ids = adjacency.arc_ids()
     known = adjacency.edge_id is not None
     if known and ids.numel():
@@ -38,6 +41,7 @@ def of_arcs(values: Tensor, adjacency: Adjacency) -> Tensor:
             f"this graph has arcs that the fitted one ({values.numel()} arcs) does not have; call fit on this "
             f"graph, or take parts with subgraph and views with augmenters, which keep the ids of arcs"
         )
+    adjacency.memo[key] = (values, picked)
     return picked
 
 
@@ -46,6 +50,8 @@ def draw_uniform(adjacency: Adjacency, generator: Generator | None, *, symmetric
     u = torch.rand(adjacency.num_arcs, generator=generator, device=adjacency.device)
     if not symmetric:
         return u
+    if adjacency.symmetric:
+        return torch.where(adjacency.row > adjacency.col, u.index_select(0, adjacency.t_perm), u)
     reverse, there = reverse_arcs(adjacency)
     lower = adjacency.row > adjacency.col
     return torch.where(lower & there, u[reverse], u)

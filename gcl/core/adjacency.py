@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
@@ -11,9 +11,6 @@ import torch
 from torch import Tensor
 
 from gcl.core.errors import DataError
-
-# Below this share of kept arcs a compacted copy is cheaper than multiplying by zeros (measured on CPU).
-COMPACT_BELOW = 0.6
 
 
 def _index_dtype(num_arcs: int, shape: tuple[int, int]) -> torch.dtype:
@@ -58,6 +55,7 @@ class Adjacency:
         edge_id: position of each arc in the arc list of the graph that augmenters were fitted on; ``None`` = arange.
         symmetric: whether the *structure* is symmetric (the values need not be).
         keep: boolean ``[E]``, ``False`` = the arc is dropped in this view; ``None`` = all are kept.
+        derived: what was computed from the structure alone; copies with other weights or masks share it.
     """
 
     row_ptr: Tensor
@@ -70,6 +68,7 @@ class Adjacency:
     edge_id: Tensor | None = None
     symmetric: bool = False
     keep: Tensor | None = None
+    derived: dict[str, Any] = field(default_factory=dict, repr=False)
 
     # -- construction ------------------------------------------------------------------------------------------------
 
@@ -171,20 +170,29 @@ class Adjacency:
         """Where the tensors are."""
         return self.col.device
 
-    @cached_property
+    @property
     def row(self) -> Tensor:
         """Row (receiving node) of each stored arc, ``[E]``."""
-        counts = (self.row_ptr[1:] - self.row_ptr[:-1]).long()
-        rows = torch.arange(self.shape[0], dtype=self.col.dtype, device=self.device)
-        return torch.repeat_interleave(rows, counts, output_size=self.num_arcs)
+        if "row" not in self.derived:
+            counts = (self.row_ptr[1:] - self.row_ptr[:-1]).long()
+            rows = torch.arange(self.shape[0], dtype=self.col.dtype, device=self.device)
+            self.derived["row"] = torch.repeat_interleave(rows, counts, output_size=self.num_arcs)
+        row: Tensor = self.derived["row"]
+        return row
 
-    @cached_property
+    @property
     def is_loop(self) -> Tensor | None:
         """Boolean ``[E]``: arcs from a node to itself; ``None`` where there is none."""
-        if self.shape[0] != self.shape[1]:
-            return None
-        loops = self.row == self.col
-        return loops if bool(loops.any()) else None
+        if "is_loop" not in self.derived:
+            loops = self.row == self.col if self.shape[0] == self.shape[1] else None
+            self.derived["is_loop"] = loops if loops is not None and bool(loops.any()) else None
+        is_loop: Tensor | None = self.derived["is_loop"]
+        return is_loop
+
+    @cached_property
+    def memo(self) -> dict[Any, Any]:
+        """Where operations keep what they computed from this very adjacency, its weights and mask; empty at first."""
+        return {}
 
     def values(self, dtype: torch.dtype = torch.float32) -> Tensor:
         """Value of each stored arc, ``[E]``: its weight (1 if none), and 0 where it is dropped."""
@@ -223,10 +231,11 @@ class Adjacency:
     def masked(self, keep: Tensor, *, compact: bool | None = None) -> Adjacency:
         """Drops the arcs where ``keep`` is ``False``, on top of those dropped already; never sorts.
 
+        Products on the CPU skip dropped arcs either way.
+
         Args:
             keep: boolean ``[E]``.
-            compact: remove dropped arcs by a running count instead of masking them. ``None`` does so on the CPU where
-                fewer than 60 percent are kept.
+            compact: make a smaller structure without the dropped arcs, in place of a mask on this one.
         """
         if keep.shape != self.col.shape or keep.dtype != torch.bool:
             raise DataError(
@@ -234,15 +243,7 @@ class Adjacency:
             )
         if self.keep is not None:
             keep = keep & self.keep
-        if compact is None:
-            compact = self.device.type == "cpu" and int(keep.sum()) < COMPACT_BELOW * keep.numel()
-        if compact:
-            return self._compacted(keep)
-        masked = dataclasses.replace(self, keep=keep)
-        for name in ("row", "is_loop"):  # of the structure, which is the same
-            if name in self.__dict__:
-                masked.__dict__[name] = self.__dict__[name]
-        return masked
+        return self._compacted(keep) if compact else dataclasses.replace(self, keep=keep)
 
     def _compacted(self, keep: Tensor) -> Adjacency:
         dtype = self.col.dtype
@@ -322,7 +323,7 @@ class Adjacency:
             for field in dataclasses.fields(self)
             if isinstance(value := getattr(self, field.name), Tensor)
         }
-        return dataclasses.replace(self, **moved)
+        return dataclasses.replace(self, **moved, derived={})
 
     def __repr__(self) -> str:
         extra = ["symmetric"] * self.symmetric + ["weighted"] * (self.weight is not None)

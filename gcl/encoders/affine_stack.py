@@ -83,7 +83,7 @@ class AffineStack(nn.Module):
         operator: Operator | None,
         trace: list[LayerTrace] | None,
     ) -> Tensor:
-        preactivation = _propagate(operator, x, weight) + self.biases[index]  # [N, out]
+        preactivation = _propagate(operator, x, weight).add_(self.biases[index])  # [N, out], a fresh tensor
         if trace is not None:
             trace.append(LayerTrace(x, preactivation))
         return self.activation(preactivation)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 from gcl.core.resolve import Slot
-from gcl.methods.two_view import Parts, TwoView
+from gcl.methods.two_view import NodeOrder, Parts, TwoView
 
 
 def _view(edge_drop: float, feature_drop: float) -> dict[str, dict[str, Any]]:
@@ -31,7 +31,7 @@ class CSGCL(TwoView):
     node weighs in the denominator (Team-up). The defaults are those of the authors' program.
 
     Args:
-        augment, encoder, projector, loss, regularizer, communities, anchors: see
+        augment, encoder, projector, loss, regularizer, communities, anchors, node_order: see
             :class:`~gcl.methods.two_view.TwoView`.
     """
 
@@ -45,6 +45,7 @@ class CSGCL(TwoView):
         regularizer: Annotated[Any, Slot("regularizer")] | None = None,
         communities: Annotated[Any, Slot("communities")] = "communities",
         anchors: int | None = None,
+        node_order: NodeOrder = "stored",
     ):
         super().__init__(
             augment=augment,
@@ -54,4 +55,5 @@ class CSGCL(TwoView):
             regularizer=regularizer,
             communities=communities,
             anchors=anchors,
+            node_order=node_order,
         )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 from gcl.core.resolve import Slot
-from gcl.methods.two_view import Parts, TwoView
+from gcl.methods.two_view import NodeOrder, Parts, TwoView
 
 VIEWS = {
     "view1": {"edge": {"name": "edge_drop", "drop_prob": 0.2}, "feature": {"name": "feature_mask", "drop_prob": 0.3}},
@@ -23,7 +23,7 @@ class GRACE(TwoView):
     whole attribute columns are zeroed.
 
     Args:
-        augment, encoder, projector, loss, regularizer, communities, anchors: see
+        augment, encoder, projector, loss, regularizer, communities, anchors, node_order: see
             :class:`~gcl.methods.two_view.TwoView`.
     """
 
@@ -37,6 +37,7 @@ class GRACE(TwoView):
         regularizer: Annotated[Any, Slot("regularizer")] | None = None,
         communities: Annotated[Any, Slot("communities")] = "communities",
         anchors: int | None = None,
+        node_order: NodeOrder = "stored",
     ):
         super().__init__(
             augment=augment,
@@ -46,4 +47,5 @@ class GRACE(TwoView):
             regularizer=regularizer,
             communities=communities,
             anchors=anchors,
+            node_order=node_order,
         )

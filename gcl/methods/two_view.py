@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from gcl.augment.compose import Compose
 from gcl.core.context import Batch, Clock, LayerTrace, LossContext, Outputs, Prepared, StepContext, StepOutput
-from gcl.core.errors import ConfigError
+from gcl.core.errors import ConfigError, unknown
 from gcl.core.graph import Graph
 from gcl.core.graph_spec import GraphSpec
 from gcl.core.resolve import Slot, resolve
 from gcl.core.streams import Streams
 from gcl.core.view import View
 from gcl.methods.method import Method
+from gcl.ops.node_order import community_order, inverse_order, reorder_nodes
 
+NodeOrder = Literal["stored", "community"]
 Parts = Annotated[Any, Slot("augmenter", many=True)]
 
 EDGES_AND_FEATURES = {
@@ -44,6 +47,8 @@ class TwoView(Method):
         communities: how communities are found, for parts that need them; ignored by all others.
         anchors: how many anchors the loss averages over in each step: a fresh subset without replacement against all
             keys, unbiased. ``None`` = every node.
+        node_order: ``community`` trains on a copy of the graph whose nodes lie by community, which makes products of
+            large graphs faster. Everything that goes in or comes out keeps the stored order.
 
     Raises:
         ConfigError: the loss needs something that the method does not provide.
@@ -53,6 +58,8 @@ class TwoView(Method):
 
     augment: Mapping[str, Any]
     anchors: int | None
+    node_order: NodeOrder
+    node_order_: Tensor | None
     node_weight_: Tensor | None
     regularizer_state_: dict[str, Tensor]
 
@@ -66,12 +73,15 @@ class TwoView(Method):
         regularizer: Annotated[Any, Slot("regularizer")] | None = None,
         communities: Annotated[Any, Slot("communities")] = "communities",
         anchors: int | None = None,
+        node_order: NodeOrder = "stored",
     ):
         super().__init__()
         if set(augment) != {"view1", "view2"}:
             raise ConfigError(f"augment must have the keys view1 and view2, got {sorted(augment)}")
         if anchors is not None and anchors < 1:
             raise ConfigError(f"anchors must be at least 1 or null for all nodes, got {anchors}")
+        if node_order not in get_args(NodeOrder):
+            raise ConfigError(unknown("node_order", str(node_order), get_args(NodeOrder)))
         self.store(
             augment=augment,
             encoder=encoder,
@@ -80,8 +90,10 @@ class TwoView(Method):
             regularizer=regularizer,
             communities=communities,
             anchors=anchors,
+            node_order=node_order,
         )
         self.regularizer_state_ = {}
+        self._reordered: tuple[Graph, Graph] | None = None  # the last graph as it came, and in the order of training
 
     def check(self, spec: GraphSpec) -> None:
         """Makes every part once, so that what does not fit is said before any work."""
@@ -100,10 +112,14 @@ class TwoView(Method):
         augmenters, loss = self._augmenters(), resolve("loss", self.loss)
         self._check_needs(loss)
         tensors: dict[str, Tensor] = {}
-        if "node_weight" in loss.needs or any("communities" in augmenter.needs for augmenter in augmenters):
+        needed = "node_weight" in loss.needs or any("communities" in augmenter.needs for augmenter in augmenters)
+        if needed or self.node_order == "community":
             communities = resolve("communities", self.communities)
             communities.fit(graph, generator=streams.generator("communities"))
             graph = communities.attach(graph)
+        if self.node_order == "community":
+            tensors["node_order"] = community_order(graph.adjacency, graph.attr("community"))
+        if needed:
             tensors |= {name: graph.node_attrs[graph.target][name] for name in ("community", "community_strength")}
         for index, augmenter in enumerate(augmenters, start=1):
             augmenter.fit(graph, generator=streams.generator("fit", index))
@@ -128,12 +144,14 @@ class TwoView(Method):
         self.regularizer_state_ = _under(prepared.tensors, "regularizer.")
         # Kept with the prepared tensors, not with the weights.
         self.register_buffer("node_weight_", prepared.tensors.get("community_strength"), persistent=False)
+        self.register_buffer("node_order_", prepared.tensors.get("node_order"), persistent=False)
         return self
 
     # -- training ----------------------------------------------------------------------------------------------------
 
     def training_step(self, batch: Batch, clock: Clock, streams: Streams) -> StepOutput:
         """Draws both views, encodes and projects them, and takes the loss."""
+        batch = self._in_order(batch)
         views = self._views(batch.graph, streams, "augment", clock.stage_index, clock.epoch, clock.batch)
         traced = self.regularizer_ is not None
         traces: tuple[list[LayerTrace], ...] = tuple([] for _ in views)
@@ -188,6 +206,16 @@ class TwoView(Method):
             augmenter(graph, generator=streams.generator(purpose, *counters, index, device=graph.device))
             for index, augmenter in enumerate(self.augmenters_)
         )
+
+    def _in_order(self, batch: Batch) -> Batch:
+        """The batch with its nodes in the order of training; a sampled part stays as it is."""
+        graph, order = batch.graph, self.node_order_
+        if order is None or graph.node_id is not None:
+            return batch
+        if self._reordered is None or self._reordered[0] is not graph:
+            self._reordered = (graph, reorder_nodes(graph, order))
+        index = None if batch.index is None else inverse_order(order)[batch.index]
+        return dataclasses.replace(batch, graph=self._reordered[1], index=index)
 
     def _augmenters(self) -> list[Compose]:
         return [Compose(self.augment[view]) for view in ("view1", "view2")]

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from gcl.core.adjacency import Adjacency
 from gcl.core.errors import ConfigError, DataError, unknown
+from gcl.ops.fixed_matrix import FixedMatrix, fixed_matrix, power
 from gcl.ops.segment import segment_sum
-from gcl.ops.sparse_product import FULL_PRECISION, sparse_product
+from gcl.ops.sparse_product import FULL_PRECISION, check_factor, is_fixed, own_matrix, sparse_product
 
 Normalization = Literal["gcn", "symmetric", "row", "none"]
 
@@ -68,6 +69,7 @@ class Propagation:
         self.scale = scale
         self._loops: Tensor | None = None  # [N] diagonal of a transposed gcn operator
         self._cache: dict[torch.dtype, tuple[Tensor, Tensor | None]] = {}
+        self._matrices: dict[torch.dtype, FixedMatrix] = {}
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -76,9 +78,29 @@ class Propagation:
 
     def matmul(self, x: Tensor) -> Tensor:
         """The product with ``x`` of shape ``[columns, d]``; shape ``[rows, d]``."""
-        arcs, loops = self.weights(x.dtype if x.dtype in FULL_PRECISION else torch.float32)
+        check_factor(self.shape, x)
+        dtype = x.dtype if x.dtype in FULL_PRECISION else torch.float32
+        matrix = self._matrix(dtype)
+        if matrix is not None:
+            return matrix.matmul(x.to(dtype)).to(x.dtype)
+        arcs, loops = self.weights(dtype)
         y = sparse_product(self.adjacency, x, arcs)
         return y if loops is None else y.addcmul_(loops.unsqueeze(1).to(x.dtype), x)
+
+    def _matrix(self, dtype: torch.dtype) -> FixedMatrix | None:
+        """The operator laid out for the CPU, self-loops among its entries; ``None`` where a value takes a gradient."""
+        # On the GPU a compaction would wait for the number of kept arcs, and zeros cost less than that.
+        if self._loops is not None or not is_fixed(self.adjacency):
+            return None
+        if self.values is None:
+            return own_matrix(self.adjacency, dtype, normalize=self.normalize, scale=self.scale)
+        if self.values.requires_grad:
+            return None
+        if dtype not in self._matrices:
+            self._matrices[dtype] = fixed_matrix(
+                self.adjacency, normalize=self.normalize, values=self.values, scale=self.scale, dtype=dtype
+            )
+        return self._matrices[dtype]
 
     def weights(self, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor | None]:
         """Final weight of each stored arc ``[E]``, and of each added self-loop ``[N]`` (``None`` if none is added)."""
@@ -103,15 +125,15 @@ class Propagation:
         if self.normalize == "gcn":
             if adjacency.is_loop is not None:
                 values = torch.where(adjacency.is_loop, 0.0, values)
-            factor = _power(1.0 + segment_sum(values, adjacency.row, self.shape[0]), -0.5)
+            factor = power(1.0 + segment_sum(values, adjacency.row, self.shape[0]), -0.5)
             values = values * factor.index_select(0, adjacency.row) * factor.index_select(0, adjacency.col)
             loops = factor.square()
         elif self.normalize == "symmetric":
-            left = _power(segment_sum(values, adjacency.row, self.shape[0]), -0.5)
-            right = _power(segment_sum(values, adjacency.col, self.shape[1]), -0.5)
+            left = power(segment_sum(values, adjacency.row, self.shape[0]), -0.5)
+            right = power(segment_sum(values, adjacency.col, self.shape[1]), -0.5)
             values = values * left.index_select(0, adjacency.row) * right.index_select(0, adjacency.col)
         elif self.normalize == "row":
-            left = _power(segment_sum(values, adjacency.row, self.shape[0]), -1.0)
+            left = power(segment_sum(values, adjacency.row, self.shape[0]), -1.0)
             values = values * left.index_select(0, adjacency.row)
         if self.scale != 1.0:
             values, loops = values * self.scale, None if loops is None else loops * self.scale
@@ -148,9 +170,3 @@ class Propagation:
 
     def __repr__(self) -> str:
         return f"Propagation({self.adjacency!r}, normalize={self.normalize!r}, scale={self.scale})"
-
-
-def _power(degree: Tensor, exponent: float) -> Tensor:
-    """A negative power of a degree, and 0 (with zero gradient) where it is not positive."""
-    positive = degree > 0
-    return torch.where(positive, torch.where(positive, degree, 1.0).pow(exponent), 0.0)

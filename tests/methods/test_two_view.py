@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch_geometric.nn import GCNConv
 
 from gcl.core.context import Batch, Clock, Prepared
@@ -127,3 +128,94 @@ def test_wrong_views_are_refused():
         TwoView(augment={"view1": {}})
     with pytest.raises(CheckpointError, match="score"):
         CSGCL().build(load_dataset("karate").graph.spec, Prepared())
+
+
+# -- the order of nodes in training ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("method_class", [GRACE, CSGCL])
+def test_training_by_community_is_the_same_problem_and_gives_rows_in_stored_order(method_class, sparse):
+    data = load_dataset("karate", sparse=sparse)
+    graph = data.graph.for_training()
+    views = method_class().augment
+    still = {
+        view: {name: {**part, "drop_prob": 1.0 if name == "edge" else 0.0} for name, part in parts.items()}
+        for view, parts in views.items()
+    }
+    plain, streams = ready(method_class(**SMALL, augment=still), graph)
+    ordered, _ = ready(method_class(**SMALL, augment=still, node_order="community"), graph)
+    ordered.load_state_dict(plain.state_dict())
+    assert not torch.equal(ordered.node_order_, torch.arange(34))
+    clock = Clock(epoch=900)
+    losses = [method.training_step(Batch(graph), clock, streams).loss for method in (plain, ordered)]
+    torch.testing.assert_close(*losses, rtol=1e-5, atol=1e-6)
+    for loss in losses:
+        loss.backward()
+    for a, b in zip(plain.parameters(), ordered.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-6)
+    assert torch.equal(plain.outputs(graph).main, ordered.outputs(graph).main)
+    index = torch.tensor([3, 0, 30])
+    losses = [method.training_step(Batch(graph, index=index), clock, streams).loss for method in (plain, ordered)]
+    torch.testing.assert_close(*losses, rtol=1e-5, atol=1e-6)
+
+
+def test_the_augmenters_of_csgcl_draw_with_the_probabilities_of_the_stored_graph(graph):
+    method, _ = ready(CSGCL(**SMALL, node_order="community"), graph)
+    ordered = method._in_order(Batch(graph)).graph
+    assert method._in_order(Batch(graph)).graph is ordered  # made once
+    ids = ordered.adjacency.arc_ids()
+    for augmenter in method.augmenters_:
+        whole = augmenter.edge_drop_prob(graph)
+        assert torch.equal(augmenter.edge_drop_prob(ordered), whole[ids])
+    order = method.node_order_
+    dense = graph.adjacency.to_dense()
+    assert torch.equal(ordered.adjacency.to_dense(), dense[order][:, order])
+    assert torch.equal(ordered.x, graph.x[order])
+    assert torch.equal(ordered.node_id["node"], order)
+
+
+def test_an_unknown_order_is_refused():
+    with pytest.raises(ConfigError, match="community"):
+        GRACE(node_order="communiti")
+
+
+# -- what a step does not do -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("node_order", ["stored", "community"])
+@pytest.mark.parametrize("method_class", [GRACE, CSGCL])
+def test_a_step_after_the_first_neither_sorts_nor_converts_indices(method_class, node_order, sparse):
+    graph = load_dataset("karate", sparse=sparse).graph.for_training()
+    method, streams = ready(method_class(**SMALL, node_order=node_order), graph)
+    method.training_step(Batch(graph), Clock(epoch=1), streams).loss.backward()
+    with torch.profiler.profile() as profile, Conversions(graph.adjacency.num_arcs) as conversions:
+        method.training_step(Batch(graph), Clock(epoch=600), streams).loss.backward()
+    names = {event.key for event in profile.key_averages()}
+    assert any("embedding_bag" in name for name in names)  # the products are there
+    forbidden = ("sort", "unique", "to_sparse", "sparse_csr", "coalesce", "bincount", "repeat_interleave")
+    assert not [name for name in names if any(word in name for word in forbidden)]
+    assert not conversions.seen
+
+
+class Conversions(TorchDispatchMode):
+    """Notes every conversion of an integer tensor with an entry an arc or more."""
+
+    def __init__(self, num_arcs):
+        super().__init__()
+        self.num_arcs, self.seen = num_arcs, []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        integers = "_to_copy" in str(function) and args[0].dtype in (torch.int32, torch.int64)
+        if integers and args[0].numel() >= self.num_arcs:
+            self.seen.append((args[0].dtype, list(args[0].shape)))
+        return function(*args, **(kwargs or {}))
+
+
+def test_conversions_are_noticed():
+    with Conversions(3) as conversions:
+        torch.arange(5).int()
+        torch.arange(2).int()
+        torch.ones(5, dtype=torch.bool).int()
+    assert conversions.seen == [(torch.int64, [5])]

@@ -13,6 +13,7 @@ from gcl.core.errors import ConfigError, DataError
 from gcl.core.operator import Operator
 from gcl.ops.low_rank import LowRank
 from gcl.ops.propagation import Propagation
+from gcl.ops.sparse_product import own_matrix
 
 NORMALIZATIONS = ["gcn", "symmetric", "row", "none"]
 
@@ -135,6 +136,71 @@ def test_gradcheck_to_x_and_values(normalize):
     assert torch.autograd.gradcheck(product, (x, values))
     (grad,) = torch.autograd.grad(product(x, values).sum(), values)
     assert grad[2] == 0  # dropped
+
+
+@settings(max_examples=50, deadline=None)
+@given(cases(), st.sampled_from([torch.float32, torch.float64]), st.data())
+def test_prepared_and_general_products_agree_in_value_and_gradient(case, dtype, data):
+    adjacency, normalize = case
+    x = data.draw(matrices(adjacency.shape[1], 3, dtype)).requires_grad_()
+    upstream = data.draw(matrices(adjacency.shape[0], 3, dtype))
+    prepared = Propagation(adjacency, normalize=normalize, scale=0.5)
+    fixed = Propagation(adjacency, normalize=normalize, values=adjacency.values(dtype), scale=0.5)
+    learned = Propagation(adjacency, normalize=normalize, values=adjacency.values(dtype).requires_grad_(), scale=0.5)
+    dense = 0.5 * dense_oracle(adjacency, normalize)
+    for operator in (prepared, fixed, learned):
+        y = operator.matmul(x)
+        torch.testing.assert_close(y, (dense @ x.double()).to(dtype))
+        (grad,) = torch.autograd.grad(y, x, upstream)
+        torch.testing.assert_close(grad, (dense.t() @ upstream.double()).to(dtype))
+    assert torch.equal(prepared.matmul(x), fixed.matmul(x))
+
+
+@pytest.mark.parametrize("normalize", NORMALIZATIONS)
+@pytest.mark.parametrize("undirected", [True, False])
+def test_the_transpose_for_gradients_holds_the_same_bits(normalize, undirected):
+    generator = torch.Generator().manual_seed(0)
+    edges = torch.randint(40, (2, 300), generator=generator)
+    edges = torch.cat([edges, edges.flip(0)], 1) if undirected else edges
+    adjacency = Adjacency.from_edge_index(edges, (40, 40), duplicates="first")
+    adjacency = adjacency.with_weight(torch.rand(adjacency.num_arcs, generator=generator))
+    for keep in (None, torch.rand(adjacency.num_arcs, generator=generator) < 0.5):
+        view = adjacency if keep is None else adjacency.masked(keep)
+        matrix = own_matrix(view, torch.float32, normalize=normalize, scale=0.3)
+        forward, backward = matrix.csr(False), matrix.csr(True)
+        assert torch.equal(forward.tensor().to_dense().t(), backward.tensor().to_dense())
+
+
+def test_second_derivatives_of_the_prepared_product():
+    adjacency = Adjacency.from_edge_index(torch.tensor([[0, 1, 2, 3], [1, 2, 0, 3]]), (4, 4))
+    x = torch.randn(4, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    assert torch.autograd.gradgradcheck(lambda x: Propagation(adjacency).matmul(x).pow(3), (x,))
+
+
+def test_layers_and_operators_of_one_view_share_one_preparation():
+    adjacency = Adjacency.from_edge_index(torch.tensor([[0, 1, 2], [1, 2, 0]]), (3, 3))
+    view = adjacency.masked(torch.tensor([True, False, True]))
+    Propagation(view).matmul(torch.ones(3, 1))
+    made = dict(view.memo)
+    Propagation(view).matmul(torch.ones(3, 2))
+    assert view.memo == made
+    assert len(made) == 1
+    assert not adjacency.memo  # the graph itself was not multiplied
+
+
+def test_a_product_is_prepared_with_memory_of_the_kept_arcs_only():
+    adjacency = Adjacency.from_edge_index(torch.tensor([[0, 1, 2], [1, 2, 0]]), (3, 3))
+    view = adjacency.masked(torch.tensor([True, False, False]))
+    assert own_matrix(view, torch.float32).csr(False).values.numel() == 1
+    assert own_matrix(view, torch.float32, normalize="gcn").csr(True).values.numel() == 4  # and three loops
+
+
+def test_x_of_another_shape_or_type_is_refused():
+    adjacency = Adjacency.from_edge_index(torch.tensor([[0], [1]]), (2, 2))
+    with pytest.raises(DataError, match=r"\[2, d\]"):
+        Propagation(adjacency).matmul(torch.ones(3, 1))
+    with pytest.raises(DataError, match=r"torch\.int64"):
+        Propagation(adjacency).matmul(torch.ones(2, 1, dtype=torch.int64))
 
 
 @pytest.mark.parametrize("normalize", NORMALIZATIONS)

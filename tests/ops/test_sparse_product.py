@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from strategies import adjacencies, matrices
 
 from gcl.core.adjacency import Adjacency
-from gcl.core.errors import DataError
-from gcl.ops.sparse_product import sparse_product
+from gcl.core.errors import ConfigError, DataError
+from gcl.ops.sparse_product import dot_arcs, sparse_product
 
 
 def random_adjacency(num_rows: int, num_cols: int, density: float, seed: int = 0) -> Adjacency:
@@ -76,12 +76,77 @@ def test_only_the_gradients_asked_for_are_made():
     torch.testing.assert_close(values.grad, torch.full_like(values, 2.0))
 
 
-def test_second_derivatives_are_refused_not_wrong():
-    adjacency = random_adjacency(4, 4, 0.5)
-    x = torch.ones(4, 2, dtype=torch.float64, requires_grad=True)
-    (grad,) = torch.autograd.grad(sparse_product(adjacency, x).square().sum(), x, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        grad.sum().backward()
+@pytest.mark.parametrize("with_values", [True, False])
+def test_second_derivatives(with_values):
+    adjacency = random_adjacency(5, 7, 0.4)
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(7, 3, dtype=torch.float64, generator=generator).requires_grad_()
+    values = adjacency.values(torch.float64).requires_grad_()
+    if with_values:
+        assert torch.autograd.gradgradcheck(lambda x, v: sparse_product(adjacency, x, v), (x, values))
+    else:
+        assert torch.autograd.gradgradcheck(lambda x: sparse_product(adjacency, x).square(), (x,))
+
+
+def test_arc_dots_and_their_derivatives():
+    adjacency = random_adjacency(5, 7, 0.4)
+    generator = torch.Generator().manual_seed(0)
+    a = torch.randn(5, 3, dtype=torch.float64, generator=generator).requires_grad_()
+    b = torch.randn(7, 3, dtype=torch.float64, generator=generator).requires_grad_()
+    expected = (a @ b.t())[adjacency.row.long(), adjacency.col.long()]
+    torch.testing.assert_close(dot_arcs(adjacency, a, b), expected)
+    assert torch.autograd.gradcheck(lambda a, b: dot_arcs(adjacency, a, b), (a, b))
+    assert torch.autograd.gradgradcheck(lambda a, b: dot_arcs(adjacency, a, b), (a, b))
+
+
+def test_an_unknown_backend_is_refused():
+    with pytest.raises(ConfigError, match="backend"):
+        sparse_product(random_adjacency(3, 3, 0.5), torch.ones(3, 1), backend="cuda")
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_float32_equals_the_dense_product_with_values_and_their_gradients(data):
+    adjacency = data.draw(adjacencies(bipartite=True, min_nodes=0))
+    x = data.draw(matrices(adjacency.shape[1], data.draw(st.integers(0, 9)), torch.float32)).requires_grad_()
+    values = adjacency.values().requires_grad_()
+    upstream = data.draw(matrices(adjacency.shape[0], x.shape[1], torch.float32))
+    own, given_values = sparse_product(adjacency, x), sparse_product(adjacency, x, values)
+    dense = adjacency.to_dense(torch.float32)
+    for product in (own, given_values):
+        assert torch.equal(product, dense @ x)
+        assert torch.equal(torch.autograd.grad(product, x, upstream, retain_graph=True)[0], dense.t() @ upstream)
+    (grad,) = torch.autograd.grad(given_values, values, upstream)
+    assert torch.equal(grad, (upstream @ x.t())[adjacency.row.long(), adjacency.col.long()])
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_the_number_of_threads_changes_no_bit(threads):
+    adjacency = random_adjacency(300, 200, 0.1)
+    x = torch.randn(200, 37, generator=torch.Generator().manual_seed(1))
+    expected = sparse_product(adjacency, x)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        assert torch.equal(sparse_product(adjacency, x), expected)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_prepared_products_belong_to_one_adjacency_and_are_made_once():
+    adjacency = random_adjacency(6, 6, 0.5)
+    x = torch.randn(6, 2, generator=torch.Generator().manual_seed(0))
+    sparse_product(adjacency, x)
+    (matrix,) = adjacency.memo.values()
+    sparse_product(adjacency, x)
+    assert next(iter(adjacency.memo.values())) is matrix
+    heavier = adjacency.with_weight(adjacency.weight * 2)
+    torch.testing.assert_close(sparse_product(heavier, x), 2 * sparse_product(adjacency, x))
+    keep = torch.arange(adjacency.num_arcs) % 2 == 0
+    masked = adjacency.masked(keep)
+    assert masked.row is adjacency.row  # what depends on the structure alone is shared
+    torch.testing.assert_close(sparse_product(masked, x), masked.to_dense(torch.float32) @ x)
+    assert not adjacency.to("meta").derived
 
 
 def test_half_precision_is_summed_in_float32():
