@@ -15,6 +15,7 @@ from gcl.core.errors import DataError
 from gcl.core.operator import Operator
 from gcl.core.view import View
 from gcl.encoders.activation import Activation, ActivationName
+from gcl.ops.matmul import linear
 from gcl.ops.sparse_product import sparse_product
 
 
@@ -100,7 +101,7 @@ def _propagate(operator: Operator | None, x: Tensor | Adjacency, weight: Tensor)
         product = sparse_product(x, weight)
         return product if operator is None else operator.matmul(product)
     if operator is None:
-        return x @ weight
+        return linear(x, weight.t())
     if weight.shape[0] < weight.shape[1]:
-        return operator.matmul(x) @ weight
-    return operator.matmul(x @ weight)
+        return linear(operator.matmul(x), weight.t())
+    return operator.matmul(linear(x, weight.t()))

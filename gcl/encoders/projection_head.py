@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from gcl.core.errors import NotFittedError
 from gcl.encoders.activation import Activation, ActivationName, check_activation
 from gcl.encoders.encoder import check_count
+from gcl.ops.matmul import linear
 
 
 class MLPProjector(nn.Module):
@@ -52,7 +53,8 @@ class MLPProjector(nn.Module):
         """The projection of each row, ``[N, out]``."""
         if not hasattr(self, "layers_"):
             raise NotFittedError("MLPProjector has no parameters yet; call build(in_channels) before using it")
-        return self.layers_(z)
+        first, activation, last = self.layers_
+        return linear(activation(linear(z, first.weight, first.bias)), last.weight, last.bias)
 
 
 class IdentityProjector(nn.Module):
