@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from gcl.core.errors import NotFittedError
@@ -54,7 +56,11 @@ class MLPProjector(nn.Module):
         if not hasattr(self, "layers_"):
             raise NotFittedError("MLPProjector has no parameters yet; call build(in_channels) before using it")
         first, activation, last = self.layers_
-        return linear(activation(linear(z, first.weight, first.bias)), last.weight, last.bias)
+        return _apply(last, activation(_apply(first, z)))
+
+
+def _apply(layer: Any, x: Tensor) -> Tensor:
+    return linear(x, layer.weight, layer.bias)
 
 
 class IdentityProjector(nn.Module):

@@ -1,0 +1,161 @@
+"""The benchmarks run, their plain sides equal ours, and their records become a page. Nothing here is about speed."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))  # benchmarks are no part of the installed package
+
+from benchmarks import document, graphs, results, runner  # noqa: E402
+from benchmarks.case import compare  # noqa: E402
+from benchmarks.families import FAMILIES  # noqa: E402
+
+SECONDS = {"core", "core_min", "core_max", "wall", "repeats"}
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory):
+    """Records of a quick run of all families, each checked for equality by the run itself."""
+    out = tmp_path_factory.mktemp("benchmarks") / "results.json"
+    command = [sys.executable, "-m", "benchmarks", "--quick", "--out", str(out)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout, json.loads(out.read_text(encoding="utf-8"))
+
+
+def test_every_family_leaves_a_complete_record(quick):
+    printed, content = quick
+    assert content["format"] == results.FORMAT
+    assert list(content["families"]) == list(FAMILIES)
+    for record in content["families"].values():
+        assert record["title"] in printed
+        assert record["quick"] is True
+        assert record["threads"] == 1
+        assert {"processor", "cores", "caches", "packages", "date", "commit", "threads"} <= set(record["machine"])
+        assert record["machine"]["threads"] == 1
+        for limits in record["limits"].values():
+            assert {"sgemm_torch_cube", "sgemm_ours_tile", "sgemm", "copy", "exp"} <= set(limits)
+            assert all(value > 0 for value in limits.values())
+        assert record["rows"] or record["curves"]
+
+
+def test_both_sides_ran_and_were_equal(quick):
+    rows = [row for record in quick[1]["families"].values() for row in record["rows"]]
+    assert len(rows) >= len(FAMILIES) - 1
+    for row in rows:
+        assert row["error"] is not None, row["label"]
+        assert 0 <= row["error"] < 0.02, row["label"]
+        assert row["no_plain"] is None
+        assert row["ratio"] > 0
+        for side in ("ours", "plain"):
+            times = row["sides"][side]
+            assert set(times) >= SECONDS
+            assert times["core_min"] <= times["core"] <= times["core_max"]
+
+
+def test_memory_is_measured_in_a_process_of_its_own(quick):
+    (row,) = quick[1]["families"]["loss"]["rows"]
+    peaks = [row["sides"][side]["peak_mib"] for side in ("ours", "plain")]
+    if sys.platform == "linux":
+        assert all(peak is None or 0 <= peak < 200 for peak in peaks)
+    assert all("peak_mib" in row["sides"][side] for side in ("ours", "plain"))
+
+
+def test_growth_has_exponents(quick):
+    curves = quick[1]["families"]["growth"]["curves"]
+    assert curves
+    for curve in curves:
+        assert len(curve["points"]) >= 2
+        assert math.isfinite(curve["exponent"])
+
+
+def test_the_page_is_written_between_its_markers(quick, tmp_path):
+    records, page = tmp_path / "results.json", tmp_path / "performance.md"
+    results.merge_results(quick[1]["families"], records)
+    page.write_text((ROOT / "docs" / "performance.md").read_text(encoding="utf-8"), encoding="utf-8")
+    command = [sys.executable, "-m", "benchmarks.document", "--results", str(records), "--page", str(page)]
+    texts = []
+    for _ in range(2):  # the second time it replaces its own tables
+        subprocess.run(command, cwd=ROOT, check=True)
+        texts.append(page.read_text(encoding="utf-8"))
+    assert texts[0] == texts[1]
+    before, _, rest = texts[0].partition(document.BEGIN)
+    block, _, _ = rest.partition(document.END)
+    assert "How it was measured" in before
+    for record in quick[1]["families"].values():
+        assert f"## {record['title']}" in block
+        for row in record["rows"]:
+            assert f"| {row['label']} |" in block
+    for lines in block.split("\n\n"):
+        if lines.startswith("|"):
+            assert len({line.count("|") for line in lines.splitlines()}) == 1
+
+
+def test_records_of_other_families_are_kept(tmp_path):
+    path = tmp_path / "results.json"
+    results.merge_results({"loss": {"a": 1}, "probe": {"b": 2}}, path)
+    results.merge_results({"loss": {"a": 3}}, path)
+    assert results.read_results(path) == {"loss": {"a": 3}, "probe": {"b": 2}}
+    assert [file.name for file in tmp_path.iterdir()] == ["results.json"]
+
+
+def test_a_page_without_markers_is_refused():
+    with pytest.raises(ValueError, match="markers"):
+        document.replace_block(f"{document.END} {document.BEGIN}", "")
+
+
+def test_differences_are_found():
+    a = torch.ones(3)
+    assert compare([a], [a + 1e-5]) == pytest.approx(1e-5, rel=0.1)
+    with pytest.raises(AssertionError, match="differ"):
+        compare([a], [a * 1.01])
+    with pytest.raises(AssertionError):
+        compare([a * math.nan], [a])
+
+
+def test_exponent_of_a_power_is_its_exponent():
+    assert runner.slope([[n, 3.0 * n**1.7] for n in (100, 200, 400, 800)]) == pytest.approx(1.7)
+    assert runner.slope([[100, 1.0]]) is None
+
+
+def test_sides_alternate_and_are_counted():
+    calls = []
+    steps = {"ours": lambda: calls.append("ours"), "plain": lambda: calls.append("plain"), "base": None}
+    times = runner.alternate(steps, {"ours": 3, "plain": 2, "base": 0})
+    assert calls == ["ours", "plain", "ours", "plain", "ours"]
+    assert times["ours"]["repeats"] == 3
+    assert "base" not in times
+
+
+def test_synthetic_graph_has_its_size_communities_and_heavy_tail():
+    n, m = 3000, 20_000
+    edge_index = graphs.community_graph(n, m, seed=1)
+    assert torch.equal(edge_index, graphs.community_graph(n, m, seed=1))
+    assert not torch.equal(edge_index, graphs.community_graph(n, m, seed=2))
+    assert edge_index.shape == (2, 2 * m)
+    assert bool((edge_index[0] != edge_index[1]).all())
+    forth, back = edge_index[0] * n + edge_index[1], edge_index[1] * n + edge_index[0]
+    assert bool((forth.diff() > 0).all())  # sorted, and so without duplicates
+    assert torch.equal(forth, back.sort().values)
+    degree = torch.bincount(edge_index[0], minlength=n).float()
+    assert degree.max() > 10 * degree.median()
+
+    from gcl.core.adjacency import Adjacency
+    from gcl.ops.communities import detect_communities, modularity
+
+    adjacency = Adjacency.from_edge_index(edge_index, (n, n))
+    assert modularity(adjacency, detect_communities(adjacency)) > 0.4
+
+
+def test_unknown_families_are_refused():
+    done = subprocess.run([sys.executable, "-m", "benchmarks", "los"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "loss-options" in done.stderr
