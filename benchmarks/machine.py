@@ -30,8 +30,8 @@ def describe_machine() -> dict[str, Any]:
 def measure_limits(*, quick: bool, threads: int) -> dict[str, float]:
     """GFLOP/s of sgemm, GB/s of a copy, 10^9 exponentials a second in cache.
 
-    The rate of sgemm is the best of two shapes (a tile of a loss, a cube) and two routines: ``torch.mm``, and the one that
-    the package takes on this machine.
+    The rate of sgemm is the best of two shapes (a tile of a loss, a cube) and two routines: ``torch.mm``, and the one
+    that the package takes on this machine.
     """
     clock = time.process_time if threads == 1 else time.perf_counter
     cube, large = (512, 2**20) if quick else (4096, 2**26)

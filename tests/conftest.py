@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two workers on two cores; also for the processes that tests start
+os.environ.setdefault("TRITON_INTERPRET", "1")  # read by triton when torch first imports it
 
 import pytest
 import torch

@@ -15,9 +15,9 @@ from gcl.ops.communities import modularity
 TITLE = "CSGCL's preparation"
 SUMMARY = (
     "From a graph to communities, their strength, and the scores of edges and attributes. Ours: `CSGCL.prepare` with "
-    "its defaults (NetworKit's Leiden), on the sorted graph that training needs anyway. Plain: a networkx graph from the "
-    "edge list, its Louvain, and Python loops over plain lists of numbers; `loops over tensors` reads each number out of "
-    "a tensor instead, as published code does. Scores are compared on the same partition."
+    "its defaults (NetworKit's Leiden), on the sorted graph that training needs anyway. Plain: a networkx graph from "
+    "the edge list, its Louvain, and Python loops over plain lists of numbers; `loops over tensors` reads each number "
+    "out of a tensor instead, as published code does. Scores are compared on the same partition."
 )
 # Amazon-Computers, and a graph of ogbn-arxiv's size
 GRAPHS = {13_752: (245_861, 767), 169_343: (1_157_799, 128)}

@@ -9,7 +9,6 @@ import networkx
 import torch
 from torch import Tensor
 
-
 Loop = Callable[[Tensor, list[int], list[float]], Tensor]
 
 

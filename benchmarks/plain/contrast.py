@@ -43,7 +43,15 @@ def network_weighted_loss(
     a: Tensor, b: Tensor, G1: Tensor, g1: Tensor, g2: Tensor, g0: Tensor, temperature: float
 ) -> Tensor:
     """AdaMEOW's contrast: a network of the sum of both ends weighs each pair; its hidden layer is [N, N, h]."""
+    similarity, log_sum = network_weighted_sums(a, b, G1, g1, g2, g0, temperature)
+    return -(similarity.diag() - log_sum).mean()
+
+
+def network_weighted_sums(
+    a: Tensor, b: Tensor, G1: Tensor, g1: Tensor, g2: Tensor, g0: Tensor, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """The similarities [n, N] of rows ``a``, and their denominators' logarithms."""
     similarity = a @ b.T / temperature
-    hidden = torch.tanh((a @ G1.T).unsqueeze(1) + (b @ G1.T + g1).unsqueeze(0))  # [N, N, h]
+    hidden = torch.tanh((a @ G1.T).unsqueeze(1) + (b @ G1.T + g1).unsqueeze(0))  # [n, N, h]
     weight = torch.sigmoid(hidden @ g2 + g0)
-    return -(similarity.diag() - torch.log((weight * torch.exp(similarity)).sum(1))).mean()
+    return similarity, torch.log((weight * torch.exp(similarity)).sum(1))

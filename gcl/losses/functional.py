@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from gcl.core.context import LossContext
 from gcl.core.errors import ConfigError, DataError
 from gcl.ops.product_logsumexp import product_logsumexp
+from gcl.ops.unit_rows import unit_rows
 
 EVERY_NODE = LossContext()
 
@@ -40,7 +40,7 @@ def unit_pair(z1: Tensor, z2: Tensor | None, loss: str) -> tuple[Tensor, Tensor]
             f"{loss} needs two views of the same shape [N, d] with at least one row, "
             f"got {list(z1.shape)} and {list(z2.shape)}"
         )
-    return F.normalize(z1, dim=1, eps=1e-12), F.normalize(z2, dim=1, eps=1e-12)
+    return unit_rows(z1), unit_rows(z2)
 
 
 def anchor_weights(h: Tensor, context: LossContext) -> Tensor:

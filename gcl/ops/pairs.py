@@ -52,11 +52,17 @@ class Pairs:
     grid: Grid = field(repr=False)
     grad: bool  # whether a backward pass may come
     shifted: bool = True
+    _block: tuple[slice, Tensor] | None = field(default=None, init=False, repr=False)
 
-    @functools.cached_property
-    def scaled(self) -> Tensor:
-        """``a / τ``, to base 2 where it goes into exponentials: a power of 2 costs a quarter of one of e."""
-        return self.a.detach() * ((1 if self.shifted else math.log2(math.e)) / self.temperature)
+    def scaled(self, rows: slice) -> Tensor:
+        """``a / τ`` of a row block; to base 2 for exponentials, where a power of 2 costs a quarter of one of e.
+
+        Tiles come strip by strip, so one block is kept.
+        """
+        if self._block is None or self._block[0] != rows:
+            factor = (1 if self.shifted else math.log2(math.e)) / self.temperature
+            self._block = (rows, self.a[rows].detach() * factor)
+        return self._block[1]
 
     @functools.cached_property
     def key_factor(self) -> Tensor | None:
@@ -93,7 +99,7 @@ class Pairs:
     def tile(self, tile: Tile, out: Tensor, log_weight: Tensor | None = None) -> Tensor:
         """One tile, written into ``out``; the weight is evaluated here unless given."""
         rows, cols = tile
-        left, right = self.scaled[rows], self.b[cols].t()
+        left, right = self.scaled(rows), self.b[cols].t()
         if self.shifted:
             product_into(out, left, right)  # [r, c]
             if self.bias is not None:

@@ -272,7 +272,9 @@ class _WeightedLogSumExp(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, output: Tensor) -> tuple[Any, ...]:
         _refuse_second_derivative()
-        row_weight, *rest = (None if grad is None else grad * output for grad in ctx.saved_tensors)
+        row_weight, *rest = ctx.saved_tensors
+        if output.is_cuda or float(output) != 1.0:  # most often it is 1, and a copy of each gradient is spared
+            row_weight, *rest = (None if grad is None else grad * output for grad in ctx.saved_tensors)
         return row_weight, None, *rest
 
 
