@@ -10,7 +10,8 @@ from torch import Tensor
 
 from gcl.core.adjacency import Adjacency
 from gcl.core.errors import ConfigError, DataError
-from gcl.ops.sparse_product import dot_arcs, sparse_product
+from gcl.ops.backend import Backend, use_triton
+from gcl.ops.sparse_product import dot_arcs, sparse_product, transposed_product
 
 
 def neighbor_logsumexp(
@@ -20,6 +21,7 @@ def neighbor_logsumexp(
     *,
     temperature: float = 1.0,
     diagonal: float | None = None,
+    backend: Backend = "auto",
 ) -> Tensor:
     r"""Log-sum-exp of the products of each row with its neighbours, in one pass over CSR; no E × d tensor exists.
 
@@ -34,12 +36,13 @@ def neighbor_logsumexp(
         adjacency: ``[n, m]``; its values (weight times keep) are ``w``, not negative.
         temperature: τ > 0.
         diagonal: replaces the product of the entries (i, i), in place of :math:`a_i \cdot b_i` (PamC: 0).
+        backend: ``torch``, ``triton``, or ``auto``: triton on CUDA where it is installed.
 
     Returns:
         ``[n]``.
 
     Raises:
-        ConfigError: a temperature or diagonal that is not a number to compute with.
+        ConfigError: a temperature or diagonal that is not a number to compute with, or a backend that cannot do it.
         DataError: shapes that do not fit, or a negative weight.
     """
     if not (temperature > 0 and math.isfinite(temperature)):
@@ -57,8 +60,25 @@ def neighbor_logsumexp(
             f"adjacency has shape {list(adjacency.shape)}, but a has {a.shape[0]} rows and b has {keys.shape[0]}"
         )
     dtype = torch.promote_types(torch.promote_types(a.dtype, keys.dtype), torch.float32)
+    if _on_triton(backend, a):
+        from gcl.ops.triton.neighbor_logsumexp import neighbor_logsumexp_triton
+
+        keep = adjacency.keep if adjacency.weight is None else None  # else the weight's logarithm says it
+        log_values = None if adjacency.weight is None else _log_values(adjacency, dtype)
+        return neighbor_logsumexp_triton(
+            a, keys, adjacency, log_values, keep=keep, temperature=float(temperature), diagonal=diagonal
+        )
     a, keys = a.to(dtype), keys.to(dtype)
     return _NeighborLogSumExp.apply(a, keys, _log_values(adjacency, dtype), adjacency, float(temperature), diagonal)
+
+
+def _on_triton(backend: str, a: Tensor) -> bool:
+    """Whether the kernel computes it; asks the kernel itself only where it could."""
+    if not use_triton(backend, a):
+        return False
+    from gcl.ops.triton.neighbor_logsumexp import supports
+
+    return use_triton(backend, a, supported=supports(a.shape[1]))
 
 
 def _log_values(adjacency: Adjacency, dtype: torch.dtype) -> Tensor | None:
@@ -83,7 +103,7 @@ class _NeighborLogSumExp(torch.autograd.Function):
         temperature: float,
         diagonal: float | None,
     ) -> Tensor:
-        row = adjacency.row.long()  # [E]
+        row = adjacency.row  # [E]
         logits = dot_arcs(adjacency, a.detach(), b.detach())
         if diagonal is not None:
             logits.masked_fill_(row == adjacency.col, diagonal)
@@ -91,10 +111,10 @@ class _NeighborLogSumExp(torch.autograd.Function):
         if log_values is not None:
             logits += log_values
         maximum = torch.full((a.shape[0],), -math.inf, dtype=a.dtype, device=a.device)
-        maximum.scatter_reduce_(0, row, logits, "amax")
+        maximum.scatter_reduce_(0, row.long(), logits, "amax")
         maximum.masked_fill_(maximum == -math.inf, 0.0)
-        share = logits.sub_(maximum[row]).exp_()  # [E]
-        total = torch.zeros(a.shape[0], dtype=torch.float64, device=a.device).index_add_(0, row, share.double())
+        share = logits.sub_(maximum.index_select(0, row)).exp_()  # [E]
+        total = torch.segment_reduce(share.double(), "sum", offsets=adjacency.row_ptr.long(), initial=0)
         ctx.save_for_backward(a, b, share, total)
         ctx.adjacency, ctx.temperature, ctx.diagonal = adjacency, temperature, diagonal
         return (total.log() + maximum).to(a.dtype)
@@ -104,17 +124,15 @@ class _NeighborLogSumExp(torch.autograd.Function):
         _refuse_second_derivative()
         a, b, share, total = ctx.saved_tensors
         adjacency: Adjacency = ctx.adjacency
-        row = adjacency.row.long()
+        row = adjacency.row
         factor = torch.where(total == 0, 0.0, grad.double() / total).to(a.dtype)  # [n]
-        share = share * factor[row]  # d loss / d logit, [E]
+        share = share * factor.index_select(0, row)  # d loss / d logit, [E]
         grad_log_values = share if ctx.needs_input_grad[2] else None
         through = share / ctx.temperature
         if ctx.diagonal is not None:
             through = through.masked_fill(row == adjacency.col, 0.0)
         grad_a = sparse_product(adjacency, b, through) if ctx.needs_input_grad[0] else None
-        grad_b = None
-        if ctx.needs_input_grad[1]:
-            grad_b = sparse_product(adjacency.t(), a, through[adjacency.t_perm.long()])
+        grad_b = transposed_product(adjacency, a, through) if ctx.needs_input_grad[1] else None
         return grad_a, grad_b, grad_log_values, None, None, None
 
 

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from gcl.core.errors import ConfigError, DataError, MissingDependencyError, unknown
+from gcl.ops.backend import use_triton
 
-Backend = Literal["auto", "torch", "scatter"]
+Backend = Literal["auto", "torch", "scatter", "triton"]
+BACKENDS = ("auto", "torch", "scatter", "triton")
 
 
 def segment_sum(
@@ -31,15 +33,25 @@ def segment_sum(
         num_segments: number of segments, empty ones included.
         row_ptr: in place of both, CSR pointer, ``[num_segments + 1]``: segment s is
             ``values[row_ptr[s]:row_ptr[s + 1]]``.
-        backend: ``torch``, ``scatter`` (torch_scatter), or ``auto``: torch_scatter on CUDA where it is installed.
+        backend: ``torch``; ``scatter`` (torch_scatter); ``triton`` (sums of segments that ``row_ptr`` gives; torch does
+            the rest); or ``auto``: on CUDA triton for these, torch_scatter for others, each where it is installed.
 
     Returns:
         ``[num_segments]`` or ``[num_segments, d]``.
 
     Raises:
         DataError: shapes that do not fit, or both or none of ``index`` and ``row_ptr``.
-        MissingDependencyError: ``backend="scatter"`` without torch_scatter.
+        ConfigError: an unknown backend, or ``triton`` where it cannot be used.
+        MissingDependencyError: ``scatter`` without torch_scatter, ``triton`` without triton.
     """
+    if row_ptr is not None and _on_triton(backend, values):
+        from gcl.ops.triton.segment_sum import segment_sum_triton
+
+        _check_pointer(values, row_ptr, index, num_segments)
+        return segment_sum_triton(values, row_ptr)
+    if row_ptr is not None and values.dtype == torch.float32 and values.device.type == "cpu" and backend != "scatter":
+        _check_pointer(values, row_ptr, index, num_segments)
+        return _PointerSum.apply(values, row_ptr)
     index, num_segments = _segments(values, index, num_segments, row_ptr)
     scatter, wide = _torch_scatter(backend, values), _widened(values)
     if scatter is not None:
@@ -117,6 +129,28 @@ def segment_softmax(
     return (powers / total.index_select(0, index)).to(values.dtype)
 
 
+class _PointerSum(torch.autograd.Function):
+    """Sums of float32 rows that lie one after the other: bags of rows, whose kernel fetches ahead."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, row_ptr: Tensor) -> Tensor:
+        ctx.save_for_backward(row_ptr)
+        ctx.num_values = values.shape[0]
+        num_segments = row_ptr.numel() - 1
+        if 0 in (num_segments, values.numel()):
+            return values.new_zeros(num_segments, *values.shape[1:])
+        columns = values.detach().reshape(values.shape[0], -1).contiguous()
+        every = torch.arange(values.shape[0], dtype=row_ptr.dtype)
+        with torch.autocast("cpu", enabled=False):
+            total = torch.embedding_bag(columns, every, row_ptr, False, 0, False, None, True)[0]
+        return total.reshape(num_segments, *values.shape[1:])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        (row_ptr,) = ctx.saved_tensors
+        return torch.repeat_interleave(grad, row_ptr.diff(), dim=0, output_size=ctx.num_values), None
+
+
 def _segments(
     values: Tensor, index: Tensor | None, num_segments: int | None, row_ptr: Tensor | None
 ) -> tuple[Tensor, int]:
@@ -124,11 +158,8 @@ def _segments(
     if values.dim() not in (1, 2):
         raise DataError(f"values must have shape [E] or [E, d], got {list(values.shape)}")
     if row_ptr is not None:
-        if index is not None or num_segments is not None:
-            raise DataError("give segments by index and num_segments or by row_ptr, not by both")
+        _check_pointer(values, row_ptr, index, num_segments)
         num_segments = row_ptr.numel() - 1
-        if num_segments < 0 or int(row_ptr[0]) != 0 or int(row_ptr[-1]) != values.shape[0]:
-            raise DataError(f"row_ptr must run from 0 to the number of values, {values.shape[0]}")
         segment = torch.arange(num_segments, device=row_ptr.device)
         return torch.repeat_interleave(segment, row_ptr.diff(), output_size=values.shape[0]), num_segments
     if index is None or num_segments is None:
@@ -138,6 +169,19 @@ def _segments(
             f"index must hold one integer a value, shape [{values.shape[0]}], got {index.dtype} {list(index.shape)}"
         )
     return index, num_segments
+
+
+def _check_pointer(values: Tensor, row_ptr: Tensor, index: Tensor | None, num_segments: int | None) -> None:
+    if values.dim() not in (1, 2):
+        raise DataError(f"values must have shape [E] or [E, d], got {list(values.shape)}")
+    if index is not None or num_segments is not None:
+        raise DataError("give segments by index and num_segments or by row_ptr, not by both")
+    if row_ptr.numel() < 1 or int(row_ptr[0]) != 0 or int(row_ptr[-1]) != values.shape[0]:
+        raise DataError(f"row_ptr must run from 0 to the number of values, {values.shape[0]}")
+
+
+def _on_triton(backend: str, values: Tensor) -> bool:
+    return backend in ("auto", "triton") and use_triton(backend, values, supported=values.is_floating_point())
 
 
 def _check_floating(values: Tensor) -> None:
@@ -157,9 +201,9 @@ def _widened(values: Tensor) -> Tensor:
 
 def _torch_scatter(backend: str, values: Tensor) -> Any | None:
     """The module torch_scatter if it is to be used, else ``None``."""
-    if backend not in ("auto", "torch", "scatter"):
-        raise ConfigError(unknown("segment backend", backend, ("auto", "torch", "scatter")))
-    if backend == "torch" or (backend == "auto" and not values.is_cuda):
+    if backend not in BACKENDS:
+        raise ConfigError(unknown("segment backend", backend, BACKENDS))
+    if backend in ("torch", "triton") or (backend == "auto" and not values.is_cuda):
         return None
     module = _import_torch_scatter()
     if module is None and backend == "scatter":

@@ -21,7 +21,7 @@ from typing import Any
 
 ARCHITECTURES = (80, 90)
 SHARED_LIMIT = {80: 163 * 1024, 90: 227 * 1024}  # bytes that one program may have
-MODULES = ("neighbor_logsumexp", "product_logsumexp", "segment_sum", "sparse_product")
+MODULES = ("meta_node_sum", "neighbor_logsumexp", "product_logsumexp", "segment_sum", "sparse_product")
 
 
 @dataclass(frozen=True)
@@ -148,18 +148,23 @@ def _spill_bytes(assembly: str, arch: int) -> int:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "kernel.ptx")
         path.write_text(assembly)
-        output = Path(folder, "kernel.cubin")
-        options = ["-v", "-lineinfo", "--regAllocOptLevel=2", target]
-        text = _run_tool("ptxas", *options, str(path), "-o", str(output)).stderr
-    return sum(int(count) for count in re.findall(r"(\d+) bytes spill", text))
+        for assembler in sorted(_tools().glob("ptxas*"), reverse=True):  # there may be several; the newest reads all
+            options = ["-v", "-lineinfo", "--regAllocOptLevel=2", target, "-o", str(Path(folder, "cubin"))]
+            done = subprocess.run([str(assembler), *options, str(path)], capture_output=True, text=True)
+            if not done.returncode:
+                return sum(int(count) for count in re.findall(r"(\d+) bytes spill", done.stderr))
+    raise RuntimeError("no ptxas of the installed triton assembles what it compiles; install another version of triton")
 
 
 def _run_tool(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Runs one of NVIDIA's programs, which come with triton."""
+    return subprocess.run([_tools() / name, *arguments], capture_output=True, text=True, check=True)
+
+
+def _tools() -> Path:
+    """NVIDIA's programs, which come with triton."""
     import triton
 
-    program = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / name
-    return subprocess.run([program, *arguments], capture_output=True, text=True, check=True)
+    return Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
 
 
 def main(arguments: list[str] | None = None) -> int:
