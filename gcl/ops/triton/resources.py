@@ -1,7 +1,7 @@
 """What the kernels take of a GPU, found by compiling them without one.
 
 python -m gcl.ops.triton.resources                    every kernel for sm_80 and sm_90, as a table
-python -m gcl.ops.triton.resources --only segment_sum --arch 90 --json
+python -m gcl.ops.triton.resources --only segment_sum /d128 --arch 90 --json
 """
 
 from __future__ import annotations
@@ -116,12 +116,12 @@ def compile_case(case: Case, arch: int) -> Resources:
     )
 
 
-def all_cases(only: str = "") -> list[Case]:
-    """The cases of every kernel whose name contains ``only``."""
+def all_cases(only: Iterable[str] = ()) -> list[Case]:
+    """The cases of every kernel whose name contains every text of ``only``."""
     found = []
     for name in MODULES:
         module = importlib.import_module(f"gcl.ops.triton.{name}")
-        found += [case for case in module.cases() if only in case.name]
+        found += [case for case in module.cases() if all(text in case.name for text in only)]
     return found
 
 
@@ -174,13 +174,13 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--only", default="", metavar="TEXT", help="cases whose name contains it")
+    parser.add_argument("--only", nargs="+", default=[], metavar="TEXT", help="cases whose name contains all of these")
     parser.add_argument("--arch", type=int, nargs="+", choices=ARCHITECTURES, default=ARCHITECTURES)
     parser.add_argument("--json", action="store_true", help="one JSON list on standard output")
     given = parser.parse_args(arguments)
     cases = all_cases(given.only)
     if not cases:
-        parser.error(f"no case has {given.only!r} in its name")
+        parser.error(f"no case has {' and '.join(given.only)} in its name")
     found = []
     if not given.json:
         print(f"{'sm':>3} {'shared KiB':>10} {'registers':>9} {'stack':>6} {'spills':>6}  case")
