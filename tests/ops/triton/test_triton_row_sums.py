@@ -10,6 +10,8 @@ from torch import Tensor
 
 pytest.importorskip("triton")
 
+import itertools
+
 from gcl.core.adjacency import Adjacency
 from gcl.core.errors import ConfigError
 from gcl.ops.meta_nodes import meta_node_sum
@@ -60,9 +62,7 @@ def test_segment_sum(dtype, index, d, layout):
     values = torch.randn(int(row_ptr[-1]), d, generator=draw()).to(dtype)
     total = segment_sum(strided(values, layout), row_ptr=row_ptr, backend="triton")
     ends = row_ptr.tolist()
-    expected = torch.stack(
-        [values[first:last].double().sum(0) for first, last in zip(ends[:-1], ends[1:], strict=True)]
-    )
+    expected = torch.stack([values[first:last].double().sum(0) for first, last in itertools.pairwise(ends)])
     assert total.dtype == dtype
     close(total, expected, dtype)
     assert torch.equal(total, segment_sum(values, row_ptr=row_ptr, backend="triton"))  # the same bits
