@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from gcl.core.errors import ConfigError
@@ -20,13 +16,10 @@ from gcl.data.splits import TEST, TRAIN, VALID
 from gcl.evaluate.embeddings import as_embeddings
 from gcl.evaluate.held_labels import Held
 from gcl.evaluate.scores import by_metric, classification_scores
+from gcl.evaluate.softmax_regression import Solutions, softmax_regressions
 
 REGULARIZATION = tuple(10.0**exponent for exponent in range(-3, 4))
 
-# Bound of the gradient of the mean loss at which lbfgs stops. At scikit-learn's 1e-4 a warm start with a large C often
-# stops where it began; at 1e-6 all takes twice as long and the accuracies are the same.
-TOLERANCE = 1e-5
-MAX_ITERATIONS = 10_000
 ROWS_AT_ONCE = 8192  # rows that are cast to float64 together when predicting
 
 
@@ -44,9 +37,10 @@ def linear_probe(
     .. math:: \min_{W, b}\; \tfrac12 \lVert W \rVert^2
         + C \sum_{i \in \text{train}} -\log \mathrm{softmax}(W z_i + b)_{y_i}
 
-    with rows of unit length. It is scikit-learn's ``LogisticRegression`` (lbfgs) in float64, followed along increasing
-    C from the solution before, to a gradient below 1e-5. Of equal validation accuracies the smallest C is taken. The
-    test labels of a split are read once, after its C is chosen. Unlabelled nodes take no part.
+    with rows of unit length: the optimum of scikit-learn's ``LogisticRegression``, found in float64 for all splits and
+    strengths together, to a gradient below 1e-5 (:mod:`gcl.evaluate.softmax_regression`). Of equal validation
+    accuracies the smallest C is taken. The test labels of a split are read once, after its C is chosen. Unlabelled
+    nodes take no part.
 
     Args:
         z: embeddings ``[N, d]``.
@@ -54,7 +48,7 @@ def linear_probe(
         splits: ``[N, S]`` or ``[N]``: 0 train, 1 validation, 2 test, 3 unused.
         normalize: scale rows to unit length first (protocol ``linear``; ``linear-raw`` without).
         regularization: the values of C, the inverse strength, each positive.
-        seed: given to scikit-learn; lbfgs draws nothing, so that it changes nothing.
+        seed: changes nothing, since nothing is drawn; here for what calls every protocol alike.
 
     Returns:
         ``accuracy`` and ``macro_f1`` of each split's test part; the chosen C (``regularization``), the validation
@@ -66,7 +60,7 @@ def linear_probe(
     """
     z = _rows(z, normalize)
     held = Held.of(y, splits, num_nodes=z.shape[0])
-    probes = fit_probes(z, held.for_selection().y, held.splits, regularization=regularization, seed=seed)
+    probes = fit_probes(z, held.for_selection().y, held.splits, regularization=regularization)
     scores = []
     for index, probe in enumerate(probes):
         test = held.splits[:, index] == TEST
@@ -112,7 +106,6 @@ def fit_probes(
     splits: Tensor,
     *,
     regularization: Sequence[float] = REGULARIZATION,
-    seed: int = 0,
 ) -> list[Probe]:
     """Fits and selects on the training and validation part of each split; asks for no other label.
 
@@ -121,12 +114,15 @@ def fit_probes(
         y: ``[N, S]``, -1 wherever the split's part is neither training nor validation.
         splits: uint8 ``[N, S]``.
         regularization: values of C.
-        seed: given to scikit-learn.
     """
     grid = _grid(regularization)
-    # One thread: these problems are small, and threads cost more than they bring (twenty times on two busy cores).
-    with threadpool_limits(1):
-        return [_fit_probe(z, y[:, index], splits[:, index], grid, seed) for index in range(splits.shape[1])]
+    parts = [_labelled_part(z, y[:, index], splits[:, index] == TRAIN) for index in range(splits.shape[1])]
+    several = [part for part in parts if part.classes.numel() > 1]
+    solved = iter(softmax_regressions([part.z for part in several], [part.target for part in several], grid))
+    return [
+        _select(part, next(solved) if part.classes.numel() > 1 else None, grid, z, y[:, index], splits[:, index])
+        for index, part in enumerate(parts)
+    ]
 
 
 def probe_validation(z: Tensor, y: Tensor, splits: Tensor, *, normalize: bool = True) -> dict[str, float]:
@@ -135,47 +131,35 @@ def probe_validation(z: Tensor, y: Tensor, splits: Tensor, *, normalize: bool = 
     return {"accuracy": float(np.mean([probe.valid_accuracy for probe in probes]))}
 
 
-def _fit_probe(z: Tensor, y: Tensor, split: Tensor, grid: list[float], seed: int) -> Probe:
-    train, valid = split == TRAIN, split == VALID
-    z_train, y_train = z[train].double(), y[train]
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """The training part of a split: rows in float64, their classes, and the place of each row's among these."""
+
+    z: Tensor
+    classes: Tensor
+    target: Tensor
+
+
+def _labelled_part(z: Tensor, y: Tensor, where: Tensor) -> _Part:
+    classes, target = y[where].unique(return_inverse=True)
+    return _Part(z[where].double(), classes, target)
+
+
+def _select(part: _Part, solved: Solutions | None, grid: list[float], z: Tensor, y: Tensor, split: Tensor) -> Probe:
+    """The solution with the best validation accuracy."""
+    valid = split == VALID
     z_valid, y_valid = z[valid], y[valid]
-    classes = y_train.unique()
-    if classes.numel() == 1:  # nothing to learn
-        weight, bias = z_train.new_zeros(z.shape[1], 1), z_train.new_zeros(1)
+    classes = part.classes
+    if solved is None:  # one class: nothing to learn
+        weight, bias = part.z.new_zeros(z.shape[1], 1), part.z.new_zeros(1)
         return Probe(weight, bias, classes, grid[0], float((y_valid == classes).double().mean()), 0)
-    weights, biases, unconverged = _solution_path(z_train.numpy(), y_train.numpy(), grid, seed)
-    count = classes.numel()
     # one product for the whole grid: [n, d] times [d, G * C]
-    logits = _linear(z_valid, torch.cat(weights, dim=1), torch.cat(biases)).view(-1, len(grid), count)
+    weights = solved.weight.permute(1, 0, 2).reshape(z.shape[1], -1)
+    logits = _linear(z_valid, weights, solved.bias.reshape(-1)).view(-1, *solved.bias.shape)
     accuracy = (classes[logits.argmax(dim=2)] == y_valid.unsqueeze(1)).double().mean(dim=0)  # [G]
     best = int(np.argmax(accuracy.numpy()))  # the first maximum: the smallest C
-    return Probe(weights[best], biases[best], classes, grid[best], float(accuracy[best]), unconverged)
-
-
-def _solution_path(
-    z: np.ndarray, y: np.ndarray, grid: list[float], seed: int
-) -> tuple[list[Tensor], list[Tensor], int]:
-    """Weights ``[d, C]`` and biases ``[C]`` for each C, and how many of them are short of the tolerance."""
-    basis = None
-    if z.shape[0] < z.shape[1]:
-        # The solution lies in the span of the training rows and the penalty does not see a rotation: with fewer rows
-        # than columns, solve for coordinates in that span.
-        basis, coordinates = np.linalg.qr(z.T)  # [d, n], [n, n]
-        z = np.ascontiguousarray(coordinates.T)
-    model = LogisticRegression(tol=TOLERANCE, max_iter=MAX_ITERATIONS, warm_start=True, random_state=seed)
-    weights, biases = [], []
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        for value in grid:
-            model.C = value
-            model.fit(z, y)
-            weight, bias = model.coef_.T, model.intercept_  # [d, C], [C]; one column where there are two classes
-            if weight.shape[1] == 1:
-                weight, bias = np.concatenate([-weight, weight], axis=1) / 2, np.concatenate([-bias, bias]) / 2
-            weights.append(torch.from_numpy(weight if basis is None else basis @ weight))
-            biases.append(torch.from_numpy(bias.copy()))
-    unconverged = sum(issubclass(warning.category, ConvergenceWarning) for warning in caught)
-    return weights, biases, unconverged
+    chosen = solved.weight[best].clone(), solved.bias[best].clone()
+    return Probe(*chosen, classes, grid[best], float(accuracy[best]), solved.unconverged)
 
 
 def _linear(z: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
