@@ -64,14 +64,15 @@ def test_agrees_with_scikit_learn(name):
         coefficients = torch.from_numpy(model.coef_.T)
         ours = weight[:, 1:] - weight[:, :1] if weight.shape[1] == 2 else weight
         torch.testing.assert_close(ours, coefficients, rtol=0, atol=1e-3 * float(coefficients.abs().max()))
-            value = objective(z, target, strength, weight, bias)
-            other = objective(z, target, strength, *_theirs(model))
-            assert value <= other + 1e-12
+        value = objective(z, target, strength, weight, bias)
+        assert value <= objective(z, target, strength, *_theirs(model)) + 1e-12
 
 
 def _theirs(model):
     weight, bias = torch.from_numpy(model.coef_.T), torch.from_numpy(model.intercept_)
-    return (weight, bias) if weight.shape[1] > 1 else (torch.cat([-weight, weight], 1) / 2, torch.cat([-bias, bias]) / 2)
+    return (
+        (weight, bias) if weight.shape[1] > 1 else (torch.cat([-weight, weight], 1) / 2, torch.cat([-bias, bias]) / 2)
+    )
 
 
 def test_solving_together_changes_nothing(monkeypatch):
