@@ -17,7 +17,7 @@ from gcl.core.view import View
 
 # Strengths may come as float32; a smaller spread of log votes is rounding and must not be stretched to [0, 1].
 SPREAD = 1e-6
-BLOCK = 2**22  # entries of dense features that are turned into float64 at a time
+BLOCK = 2**16  # entries of dense features that are turned into float64 at a time, in cache
 
 
 class CommunalAttributeVoting(Augmenter):
@@ -110,8 +110,9 @@ def attribute_votes(features: Tensor | Adjacency, strength: Tensor) -> Tensor:
         )
     rows = max(1, BLOCK // max(features.shape[1], 1))
     votes = torch.zeros(features.shape[1], dtype=torch.float64, device=features.device)
+    wide = votes.new_empty(min(rows, features.shape[0]), features.shape[1])
     for block, weight in zip(features.split(rows), strength.split(rows), strict=True):
-        votes += weight @ block.double().abs()
+        votes.addmv_(wide[: block.shape[0]].copy_(block).abs_().T, weight)
     return votes
 
 
