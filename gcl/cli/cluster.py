@@ -25,6 +25,10 @@ def cluster(
     seeds: Annotated[
         int, typer.Option(help="k-means seeds; the assignment written is that of the lowest inertia.")
     ] = 5,
+    algorithm: Annotated[
+        Literal["auto", "lloyd", "minibatch"],
+        typer.Option(help="Of k-means; auto takes mini-batches from 200,000 rows on."),
+    ] = "auto",
     out: Annotated[Path | None, typer.Option(help="Write the assignment as csv (id, cluster).")] = None,
     data_root: DataRoot = None,
     json: AsJson = False,
@@ -35,7 +39,7 @@ def cluster(
     import torch
 
     from gcl.core.report import Report
-    from gcl.evaluate.clustering import cluster_scores, kmeans_assign
+    from gcl.evaluate.clustering import cluster_scores, kmeans_assign, kmeans_protocol
 
     source = read_source(file)
     try:
@@ -50,14 +54,17 @@ def cluster(
         raise ConfigError(f"--seeds must be at least 1, got {seeds}")
     clusters = int(y[y >= 0].unique().numel()) if k is None and y is not None else k
     assert clusters is not None
-    fits = [kmeans_assign(source.values, clusters, normalize=normalize, seed=seed) for seed in range(seeds)]
+    fits = [
+        kmeans_assign(source.values, clusters, normalize=normalize, seed=seed, algorithm=algorithm)
+        for seed in range(seeds)
+    ]
     best = min(range(seeds), key=lambda index: (fits[index].inertia, index))
     assignment = fits[best].labels
     sizes = torch.bincount(assignment, minlength=clusters).tolist()
     record = {
         "task": "clustering",
         "n": assignment.numel(),
-        "protocol": "kmeans-l2" if normalize else "kmeans",
+        "protocol": kmeans_protocol(normalize, fits[0]),
         "k": clusters,
     }
     report = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -66,6 +66,10 @@ def clustering(
     dataset: DatasetName = None,
     normalize: Annotated[bool, typer.Option(help="L2-normalise the rows first.")] = True,
     seeds: Annotated[int, typer.Option(help="k-means seeds.")] = 5,
+    algorithm: Annotated[
+        Literal["auto", "lloyd", "minibatch"],
+        typer.Option(help="Of k-means; auto takes mini-batches from 200,000 rows on."),
+    ] = "auto",
     data_root: DataRoot = None,
     json: AsJson = False,
 ) -> None:
@@ -75,7 +79,8 @@ def clustering(
     source = read_source(file)
     y, _ = labels_of(source, labels, dataset, data_root)
     y = need(y, "scoring a clustering needs labels; give --labels FILE or --dataset NAME (or use `gcl cluster`)")
-    _show(kmeans_report(source.values, y, k=k, normalize=normalize, seeds=range(seeds)), str(file), json)
+    report = kmeans_report(source.values, y, k=k, normalize=normalize, seeds=range(seeds), algorithm=algorithm)
+    _show(report, str(file), json)
 
 
 def _show(report: Report, name: str, json: bool) -> None:

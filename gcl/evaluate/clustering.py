@@ -4,23 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
-from sklearn.cluster import KMeans
+from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.metrics import adjusted_rand_score, f1_score, normalized_mutual_info_score
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from gcl.core.context import Outputs
-from gcl.core.errors import ConfigError, DataError
+from gcl.core.errors import ConfigError, DataError, unknown
 from gcl.core.graph import Graph
 from gcl.core.report import Report
 from gcl.data.labels import as_labels
 from gcl.evaluate.embeddings import as_embeddings
 from gcl.evaluate.scores import by_metric
+
+KMeansAlgorithm = Literal["auto", "lloyd", "minibatch"]
+MINI_BATCH_FROM = 200_000  # rows from which `auto` looks at batches of them: ten times sooner done there
+BATCH = 4096
 
 
 def cluster_scores(assignment: Tensor, y: Tensor) -> dict[str, float]:
@@ -76,14 +81,18 @@ class KMeansFit:
     Args:
         labels: cluster of each row, int64 ``[N]``.
         inertia: sum of squared distances to the centres.
+        algorithm: ``lloyd`` or ``minibatch``.
     """
 
     labels: Tensor
     inertia: float
+    algorithm: str
 
 
-def kmeans_assign(z: Tensor, k: int, *, normalize: bool = True, seed: int = 0, n_init: int = 10) -> KMeansFit:
-    """Clusters rows by k-means (scikit-learn: k-means++ starts, Lloyd's iterations, the best of ``n_init`` runs).
+def kmeans_assign(
+    z: Tensor, k: int, *, normalize: bool = True, seed: int = 0, n_init: int = 10, algorithm: KMeansAlgorithm = "auto"
+) -> KMeansFit:
+    """Clusters rows by k-means (scikit-learn's, from k-means++ starts).
 
     Runs on one thread: with several, sums are added in an order that changes from run to run.
 
@@ -92,16 +101,18 @@ def kmeans_assign(z: Tensor, k: int, *, normalize: bool = True, seed: int = 0, n
         k: clusters, 1 to N.
         normalize: scale rows to unit length first.
         seed: 0 to 2**32 - 1.
-        n_init: runs, from 1.
+        n_init: starts, from 1; ``lloyd`` follows each to its end and keeps the best, ``minibatch`` follows the best.
+        algorithm: ``lloyd``: passes over all rows; ``minibatch``: steps on 4,096 random rows (Sculley, *Web-Scale
+            K-Means Clustering*, WWW 2010), a little less exact; ``auto``: ``minibatch`` from 200,000 rows on.
 
     Returns:
-        The assignment and its inertia.
+        The assignment, its inertia and the algorithm that was used.
 
     Raises:
-        ConfigError: ``k``, ``seed`` or ``n_init`` out of range.
+        ConfigError: ``k``, ``seed`` or ``n_init`` out of range, or an unknown algorithm.
         DataError: not a matrix of finite real numbers.
     """
-    return _kmeans(_points(z, normalize), k, seed, n_init)
+    return _kmeans(_points(z, normalize), k, seed, n_init, algorithm)
 
 
 def kmeans_report(
@@ -112,8 +123,11 @@ def kmeans_report(
     normalize: bool = True,
     seeds: Iterable[int] = range(5),
     n_init: int = 10,
+    algorithm: KMeansAlgorithm = "auto",
 ) -> Report:
-    """Clusters embeddings by k-means and scores the clusters; protocol ``kmeans-l2``, or ``kmeans`` without scaling.
+    """Clusters embeddings by k-means and scores the clusters.
+
+    The protocol is ``kmeans-l2``, or ``kmeans`` without scaling, with ``-minibatch`` behind it where that was used.
 
     Args:
         z: ``[N, d]``.
@@ -121,13 +135,13 @@ def kmeans_report(
         k: clusters; ``None`` = the number of classes that occur.
         normalize: scale rows to unit length first.
         seeds: one k-means each.
-        n_init: runs of each, of which the best counts.
+        n_init, algorithm: as in :func:`kmeans_assign`.
 
     Returns:
         ``accuracy``, ``nmi``, ``ari`` and ``macro_f1`` (see :func:`cluster_scores`), one value a seed.
 
     Raises:
-        ConfigError: ``k``, a seed or ``n_init`` out of range.
+        ConfigError: ``k``, a seed or ``n_init`` out of range, or an unknown algorithm.
         DataError: embeddings or labels that cannot be used.
     """
     points = _points(z, normalize)
@@ -136,11 +150,16 @@ def kmeans_report(
     seeds = list(seeds)
     if not seeds:
         raise ConfigError("k-means needs at least one seed")
-    runs = [_kmeans(points, k, seed, n_init) for seed in seeds]
+    runs = [_kmeans(points, k, seed, n_init, algorithm) for seed in seeds]
     values = by_metric([cluster_scores(run.labels, y) for run in runs])
     details = {"k": k, "n_init": n_init, "inertia": [run.inertia for run in runs]}
-    protocol = "kmeans-l2" if normalize else "kmeans"
+    protocol = kmeans_protocol(normalize, runs[0])
     return Report("clustering", protocol, int((y >= 0).sum()), values, seeds, details)
+
+
+def kmeans_protocol(normalize: bool, fit: KMeansFit) -> str:
+    """The name that results of such a clustering carry."""
+    return ("kmeans-l2" if normalize else "kmeans") + ("-minibatch" if fit.algorithm == "minibatch" else "")
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,13 +179,22 @@ class Clustering:
         k: clusters; ``None`` = the number of classes.
         normalize: scale rows to unit length first (protocol ``kmeans-l2``), or not (``kmeans``).
         num_seeds: how many k-means seeds, from 0 on.
-        n_init: runs of each seed, of which the best counts.
+        n_init, algorithm: as in :func:`kmeans_assign`.
 
     Raises:
-        ConfigError: a number below 1.
+        ConfigError: a number below 1, or an unknown algorithm.
     """
 
-    def __init__(self, *, k: int | None = None, normalize: bool = True, num_seeds: int = 5, n_init: int = 10):
+    def __init__(
+        self,
+        *,
+        k: int | None = None,
+        normalize: bool = True,
+        num_seeds: int = 5,
+        n_init: int = 10,
+        algorithm: KMeansAlgorithm = "auto",
+    ):
+        _check_algorithm(algorithm)
         for name, value in (("k", k), ("num_seeds", num_seeds), ("n_init", n_init)):
             if value is not None or name != "k":
                 _check_count(name, value)
@@ -174,6 +202,7 @@ class Clustering:
         self.normalize = normalize
         self.num_seeds = num_seeds
         self.n_init = n_init
+        self.algorithm = algorithm
 
     def split(self, graph: Graph, *, seed: int) -> tuple[Graph, HeldClasses]:
         """The graph without labels, and these.
@@ -196,7 +225,7 @@ class Clustering:
     def validate(self, outputs: Outputs, held: HeldClasses) -> dict[str, float]:
         """``{"explained": share of the variance that lies between clusters}``; looks at no label."""
         points = _points(outputs.main, self.normalize)
-        inertia = _kmeans(points, held.k, 0, self.n_init).inertia
+        inertia = _kmeans(points, held.k, 0, self.n_init, self.algorithm).inertia
         total = float(np.square(points - points.mean(axis=0)).sum())
         # what is left of the variance of collapsed embeddings is rounding, which clusters explain well
         collapsed = total <= 1e-10 * float(np.square(points).sum())
@@ -209,7 +238,13 @@ class Clustering:
             DataError: embeddings that are not finite or not one a node.
         """
         report = kmeans_report(
-            outputs.main, held.y, k=held.k, normalize=self.normalize, seeds=range(self.num_seeds), n_init=self.n_init
+            outputs.main,
+            held.y,
+            k=held.k,
+            normalize=self.normalize,
+            seeds=range(self.num_seeds),
+            n_init=self.n_init,
+            algorithm=self.algorithm,
         )
         if outputs.assignment is None:
             return report
@@ -223,14 +258,26 @@ def _points(z: Tensor, normalize: bool) -> np.ndarray:
     return (F.normalize(z, dim=1) if normalize else z).numpy()
 
 
-def _kmeans(points: np.ndarray, k: int, seed: int, n_init: int) -> KMeansFit:
+def _kmeans(points: np.ndarray, k: int, seed: int, n_init: int, algorithm: str) -> KMeansFit:
     _check_k(k, len(points))
     _check_count("n_init", n_init)
+    _check_algorithm(algorithm)
     if isinstance(seed, bool) or not 0 <= seed < 2**32:
         raise ConfigError(f"a k-means seed must be a whole number from 0 to 2**32 - 1, got {seed!r}")
+    if algorithm == "auto":
+        algorithm = "minibatch" if len(points) >= MINI_BATCH_FROM else "lloyd"
+    options = {"n_clusters": k, "n_init": n_init, "random_state": int(seed)}
     with threadpool_limits(1):
-        model = KMeans(n_clusters=k, n_init=n_init, random_state=int(seed)).fit(points)
-    return KMeansFit(torch.from_numpy(model.labels_.astype(np.int64)), float(model.inertia_))
+        if algorithm == "minibatch":
+            model = MiniBatchKMeans(batch_size=max(BATCH, 2 * k), **options).fit(points)
+        else:
+            model = KMeans(**options).fit(points)
+    return KMeansFit(torch.from_numpy(model.labels_.astype(np.int64)), float(model.inertia_), algorithm)
+
+
+def _check_algorithm(algorithm: str) -> None:
+    if algorithm not in get_args(KMeansAlgorithm):
+        raise ConfigError(unknown("k-means algorithm", str(algorithm), get_args(KMeansAlgorithm)))
 
 
 def _num_classes(y: Tensor) -> int:

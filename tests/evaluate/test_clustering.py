@@ -15,6 +15,7 @@ from gcl.core.context import Outputs
 from gcl.core.errors import ConfigError, DataError
 from gcl.core.graph import Graph
 from gcl.core.resolve import describe, resolve
+from gcl.evaluate import clustering
 from gcl.evaluate.clustering import Clustering, cluster_scores, kmeans_assign, kmeans_report
 
 
@@ -104,6 +105,28 @@ def test_report(make_task):
     assert kmeans_report(z, y, k=7, seeds=[0]).details["k"] == 7
 
 
+def test_mini_batches(make_task, monkeypatch):
+    z, y, _ = make_task(noise=0.2)
+    fit = kmeans_assign(z, 3, seed=1, algorithm="minibatch")
+    assert fit.algorithm == "minibatch"
+    assert adjusted_rand_score(fit.labels.numpy(), y.numpy()) == 1.0
+    assert fit.inertia == pytest.approx(kmeans_assign(z, 3, seed=1).inertia, rel=0.05)
+    assert torch.equal(fit.labels, kmeans_assign(z, 3, seed=1, algorithm="minibatch").labels)
+    assert kmeans_report(z, y, seeds=[0], algorithm="minibatch").protocol == "kmeans-l2-minibatch"
+    monkeypatch.setattr(clustering, "MINI_BATCH_FROM", 120)
+    assert kmeans_assign(z, 3).algorithm == "minibatch"  # 120 rows
+    assert kmeans_assign(z[1:], 3).algorithm == "lloyd"
+    assert kmeans_assign(z, 3, algorithm="lloyd").algorithm == "lloyd"
+
+
+def test_unknown_algorithm_is_refused(make_task):
+    z, _, _ = make_task()
+    with pytest.raises(ConfigError, match=r"elkan.*lloyd"):
+        kmeans_assign(z, 3, algorithm="elkan")
+    with pytest.raises(ConfigError, match=r"elkan.*lloyd"):
+        Clustering(algorithm="elkan")
+
+
 def test_one_node_and_one_cluster():
     assert kmeans_report(torch.ones(1, 2), torch.zeros(1, dtype=torch.int64)).mean("accuracy") == 1.0
     assert kmeans_assign(torch.randn(5, 2), 1).labels.tolist() == [0] * 5
@@ -183,5 +206,12 @@ def test_more_clusters_than_nodes_is_said_before_training():
 
 def test_describe_and_resolve_are_inverse():
     record = describe(Clustering(k=3, normalize=False))
-    assert record == {"name": "clustering", "k": 3, "normalize": False, "num_seeds": 5, "n_init": 10}
+    assert record == {
+        "name": "clustering",
+        "k": 3,
+        "normalize": False,
+        "num_seeds": 5,
+        "n_init": 10,
+        "algorithm": "auto",
+    }
     assert describe(resolve("evaluator", record)) == record
