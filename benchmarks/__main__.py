@@ -38,6 +38,7 @@ def main() -> None:
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):  # before NumPy and torch are loaded
         os.environ[name] = str(given.threads)
     os.environ.setdefault("TQDM_DISABLE", "1")
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # for both sides, as the command gcl sets it
     run(given)
 
 
