@@ -15,7 +15,7 @@ SUMMARY = (
     "Exponents of the size in measured time and peak memory: least squares on logarithms. Memory is measured with a "
     "small budget for tiles, so that what grows with the nodes shows; each point in a fresh process."
 )
-WIDTH, ANCHORS, SMALL_BUDGET, DOUBLINGS = 256, 512, 2**20, 5
+WIDTH, ANCHORS, SMALL_BUDGET, DOUBLINGS, REPEATS = 256, 512, 2**20, 5, 7
 
 
 def cases(options: Options) -> list[Case]:
@@ -35,7 +35,7 @@ def cases(options: Options) -> list[Case]:
                 build=build,
                 arguments={"num_nodes": n, "width": width, **extra},
                 small={"num_nodes": 600, "width": width, **extra},
-                repeats=options.pick(3, 1),
+                repeats=options.pick(REPEATS, 1),
                 timed=timed,
                 memory=not timed,
                 point=Point(curve, n, expected, "seconds" if timed else "mib"),
@@ -50,7 +50,7 @@ def cases(options: Options) -> list[Case]:
                 build=propagation_sides,
                 arguments={"num_nodes": n, **arguments},
                 small={"num_nodes": 600, **arguments, "num_edges": 4200},
-                repeats=options.pick(3, 1),
+                repeats=options.pick(REPEATS, 1),
                 point=Point("propagation: seconds by arcs", 14 * n, 1, "seconds"),
             )
         )

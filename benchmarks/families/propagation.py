@@ -42,7 +42,7 @@ def cases(options: Options) -> list[Case]:
                         arguments={**arguments, "ordered": ordered},
                         small={**small, "ordered": ordered},
                         repeats=options.pick(5 if n >= 100_000 else 9, 1),
-                        plain_repeats=options.pick(3 if n >= 100_000 else 9, 1),
+                        plain_repeats=options.pick(5 if n >= 100_000 else 9, 1),
                         memory=not options.quick and not ordered and drop_prob == 0.3,
                         goals={"ratio": 5.0} if n >= 100_000 and not ordered else {},
                     )
