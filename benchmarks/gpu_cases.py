@@ -1,12 +1,14 @@
-"""What ``benchmarks.gpu`` checks and times: each Triton kernel beside the formula as a textbook writes it."""
+"""What ``benchmarks.gpu`` runs: each kernel's operation, its textbook form, and the sizes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.graphs import community_graph
@@ -19,233 +21,322 @@ from gcl.ops.segment import segment_sum
 from gcl.ops.sparse_product import sparse_product
 
 TEMPERATURE = 0.4
-# Largest difference from float64, of the largest entry. Half precision rounds the gradients that are returned.
-LIMITS = {torch.float32: 1e-4, torch.bfloat16: 2e-2}
-Step = Callable[[], list[Tensor]]
+ROWS_AT_ONCE, GRAPH_ROWS_AT_ONCE = 1024, 16_384  # of the reference, so that float64 fits
+PRODUCT_FORMS = (
+    "plain",
+    "key bias",
+    "two clusterings",
+    "columns",
+    "both",
+    "exclude self",  # from here on one matrix is rows and keys, as in GRACE's loss, and each pair is visited once
+    "exclude self, two clusterings",
+    "exclude self, row weights",
+)
+Side = Callable[..., Any]  # takes the leaves, returns a tensor or a tuple of tensors
+Parts = Iterator[tuple[int, Any, Side]]
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """Type of the input, what ``torch.set_float32_matmul_precision`` is given for all sides, and the largest error."""
+
+    dtype: torch.dtype
+    limit: float  # of value and gradients, relative to each tensor's largest entry
+    precision: str = "highest"
+
+
+# bfloat16 rounds by 2^-9 and TF32 by 2^-11, in operands, probabilities and results: room for a few of these
+ARITHMETIC = {
+    "float32": Arithmetic(torch.float32, 1e-4),
+    "bfloat16": Arithmetic(torch.bfloat16, 2e-2),
+    "tf32x3": Arithmetic(torch.float32, 1e-4, "high"),
+    "tf32": Arithmetic(torch.float32, 1e-2, "medium"),
+}
 
 
 @dataclass(frozen=True, eq=False)
-class Work:
-    """One input, and several ways to the same values and gradients.
+class Operation:
+    """One operation on one input.
 
     Args:
-        ours: with the name of a backend.
-        plain: the textbook form, on the input cast to a type.
-        scatter: the same by torch_scatter, where it has such an operation.
-        limit: largest difference of ours from the plain form in float64.
-        amount: FLOP or bytes that forward and backward need at least.
+        leaves: what gradients go to.
+        factors: what the gradients of each value start from; they have its shape.
+        sides: ``ours`` (Triton) and others to time it against.
+        parts: of the reference: of which value, which rows of it, and a function for these alone.
+        work: floating-point operations, or bytes of memory, of a step of ours.
         unit: ``TFLOP/s`` or ``GB/s``.
     """
 
-    ours: Callable[[str], list[Tensor]]
-    plain: Callable[[torch.dtype], list[Tensor]]
-    limit: float
-    amount: float
+    leaves: tuple[Tensor, ...]
+    factors: tuple[Tensor, ...]
+    sides: Mapping[str, Side]
+    parts: Callable[[], Parts]
+    work: float
     unit: str
-    scatter: Step | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class GPUCase:
-    """One row: ``build(device, **arguments)`` at the size that is timed, ``**small`` at one that is checked."""
+    """One row of the table."""
 
     kernel: str
     label: str
-    build: Callable[..., Work]
-    arguments: Mapping[str, Any]
-    small: Mapping[str, Any]
+    arithmetic: str
+    build: Callable[[torch.device], Operation]
 
 
-def all_cases(*, quick: bool = False) -> list[GPUCase]:
-    """The rows of the table; tiny ones where ``quick``."""
-    found = []
+def all_cases(*, tiny: bool) -> list[GPUCase]:
+    """Every case, at the sizes to time or at ones that a check alone needs."""
+    products = [(150, 40)] if tiny else [(2708, 256), (8000, 256), (20_000, 256)]
+    nodes, edges, width = size = (120, 400, 24) if tiny else (170_000, 1_150_000, 128)
+    rows, columns = (600, 24) if tiny else (1_000_000, 64)
+    made: list[GPUCase] = []
 
-    def add(
-        kernel: str, label: str, build: Callable[..., Work], arguments: dict[str, Any], small: dict[str, Any]
-    ) -> None:
-        found.append(GPUCase(kernel, f"{kernel}: {label}", build, small if quick else arguments, small))
+    def add(kernel: str, what: str, arithmetic: str, build: Callable[..., Operation], *arguments: Any) -> None:
+        build = functools.partial(build, ARITHMETIC[arithmetic].dtype)
+        label = f"{kernel}: {what}, {arithmetic}"
+        made.append(GPUCase(kernel, label, arithmetic, lambda device: build(device, *arguments)))
 
-    for dtype in (torch.float32, torch.bfloat16):
-        name = str(dtype).removeprefix("torch.")
-        for form in ("plain", "key bias", "cluster ids", "both sums"):
-            for n in (2708, 8000, 20_000) if form == "plain" else (8000,):
-                options = {"form": form, "dtype": dtype}
-                add("product_logsumexp", f"{form}, N={n:,}, d=256, {name}", products,
-                    {"n": n, "d": 256, **options}, {"n": 70, "d": 24, **options})  # fmt: skip
-        graph, tiny = (
-            {"num_nodes": 169_343, "num_edges": 1_157_799, "d": 128},
-            {"num_nodes": 60, "num_edges": 200, "d": 20},
-        )
-        arcs = f"169,343 nodes, 2,315,598 arcs, d=128, {name}"
-        add("segment_sum", arcs, segments, {**graph, "dtype": dtype}, {**tiny, "dtype": dtype})
-        for drop_prob in (0.3, 0.7):
-            options = {"drop_prob": drop_prob, "dtype": dtype}
-            add("sparse_product", f"{arcs}, drop {drop_prob}", propagations, {**graph, **options}, {**tiny, **options})
-        add("neighbor_logsumexp", arcs, neighbors, {**graph, "dtype": dtype}, {**tiny, "dtype": dtype})
-        for k in (10, 1000):
-            options = {"num_clusters": k, "d": 64, "dtype": dtype}
-            add("meta_node_sum", f"1,000,000 nodes, d=64, {k:,} clusters, {name}", clusters,
-                {"n": 1_000_000, **options}, {"n": 300, **options})  # fmt: skip
-    return found
+    for n, d in products:
+        for form in PRODUCT_FORMS:
+            for arithmetic in ARITHMETIC if form in ("plain", "exclude self, row weights") else ("float32", "bfloat16"):
+                add("product_logsumexp", f"{form}, {n:,} x {d}", arithmetic, product_case, form, n, d)
+    graph = f"{nodes:,} nodes, {2 * edges:,} arcs, d={width}"
+    for arithmetic in ("float32", "bfloat16"):
+        add("segment_sum", graph, arithmetic, segment_case, *size)
+        for drop in (0.3, 0.7):
+            add("sparse_product", f"fresh mask, drop {drop}, {graph}", arithmetic, sparse_case, *size, drop)
+        add("sparse_product", f"values with a gradient, {graph}", arithmetic, sparse_case, *size, None)
+        add("neighbor_logsumexp", f"weights with a gradient, {graph}", arithmetic, neighbor_case, *size, None)
+        add("neighbor_logsumexp", f"fresh mask, drop 0.3, {graph}", arithmetic, neighbor_case, *size, 0.3)
+        for clusters in (10, 100 if tiny else 1000):  # few are summed at once, many are sorted first
+            what = f"{rows:,} x {columns}, {clusters:,} clusters"
+            add("meta_node_sum", what, arithmetic, meta_node_case, rows, columns, clusters)
+    return made
 
 
-def products(device: str, n: int, d: int, form: str, dtype: torch.dtype) -> Work:
-    """All-pairs log-sum-exp of unit rows with themselves, weighted as in a loss; ``both sums`` against other keys."""
-    draw = _generator(device)
-    rows, others = (torch.nn.functional.normalize(_normal(draw, n, d)).to(dtype) for _ in range(2))
-    bias = torch.rand(n, generator=draw, device=device) if form == "key bias" else None
-    labels = torch.randint(0, 10, (n, 2), generator=draw, device=device) if form == "cluster ids" else None
-    weight, column_weight = (torch.rand(n, generator=draw, device=device) for _ in range(2))
-    both = form == "both sums"
+# -- all pairs --------------------------------------------------------------------------------------------------------
 
-    def ours(backend: str) -> list[Tensor]:
-        a, b = _leaf(rows), _leaf(others) if both else None
-        options: dict[str, Any] = {"temperature": TEMPERATURE, "key_bias": bias, "backend": backend}
+
+def product_case(dtype: torch.dtype, device: torch.device, form: str, n: int, d: int) -> Operation:
+    draw = _Draw(dtype, device)
+    reduce: Any = form if form in ("columns", "both") else "rows"
+    alone = form.startswith("exclude self")
+    names = ["a"] if alone else ["a", "b"]
+    leaves = [draw.unit_rows(n, d) for _ in names]
+    for name, words in (("key_bias", "key bias"), ("row_weight", "row weights")):
+        if words in form:
+            names.append(name)
+            leaves.append(draw.uniform(n))
+    labels = draw.integers(8, n, 2) if "two clusterings" in form else None
+    every, whole = torch.arange(n, device=device), slice(None)
+
+    def operation(backend: Any, *leaves: Tensor) -> Any:
+        weight = None if labels is None else cluster_ids(labels, labels)
+        given: dict[str, Any] = dict(zip(names, leaves, strict=True))
+        return product_logsumexp(**given, temperature=TEMPERATURE, pair_weight=weight, reduce=reduce, backend=backend)
+
+    def logits(leaves: tuple[Tensor, ...], rows: slice = whole, columns: slice = whole) -> Tensor:
+        given = dict(zip(names, leaves, strict=True))
+        products = given["a"][rows] @ given.get("b", given["a"])[columns].T
+        if "key_bias" in given:
+            products = products + given["key_bias"][columns]
+        products = products / TEMPERATURE
         if labels is not None:
-            options["pair_weight"] = cluster_ids(labels, labels)
-        if both:
-            of_rows, of_columns = product_logsumexp(a, b, reduce="both", **options)
-            value = (of_rows * weight).sum() + (of_columns * column_weight).sum()
-        else:
-            value = product_logsumexp(a, row_weight=weight, **options)  # type: ignore[assignment]
-        return [value.detach().view(1), *torch.autograd.grad(value, [a] if b is None else [a, b])]
+            count = (labels[rows].unsqueeze(1) != labels[columns].unsqueeze(0)).sum(2)
+            products = products + count.to(products.dtype).log()
+        if alone:
+            products = products.masked_fill(every[rows].unsqueeze(1) == every[columns], -torch.inf)
+        return products
 
-    def plain(wide: torch.dtype) -> list[Tensor]:
-        a, b = _leaf(rows.to(wide)), _leaf(others.to(wide)) if both else None
-        logits = a @ (a if b is None else b).T
-        logits = (logits if bias is None else logits + bias.to(wide)) / TEMPERATURE
-        if labels is not None:
-            apart = (labels.unsqueeze(1) != labels.unsqueeze(0)).sum(2)
-            logits = logits + apart.to(wide).log()
-        if not both:
-            logits = logits.masked_fill(torch.eye(n, dtype=torch.bool, device=device), -torch.inf)
-        value = (logits.logsumexp(1) * weight.to(wide)).sum()
-        if both:
-            value = value + (logits.logsumexp(0) * column_weight.to(wide)).sum()
-        return [value.detach().view(1), *torch.autograd.grad(value, [a] if b is None else [a, b])]
+    def textbook(*leaves: Tensor) -> Any:
+        every_pair = logits(leaves)
+        if "row_weight" in names:
+            return (leaves[-1] * every_pair.logsumexp(1)).sum()
+        return tuple(every_pair.logsumexp(dim) for dim in {"rows": (1,), "columns": (0,), "both": (1, 0)}[reduce])
 
-    return Work(ours, plain, LIMITS[dtype], (6.0 if both else 4.0) * n * n * d, "TFLOP/s")
+    def parts() -> Parts:
+        for part in _slices(n, ROWS_AT_ONCE):
+            if "row_weight" in names:
+                yield 0, ..., lambda *leaves, part=part: leaves[-1][part] @ logits(leaves, rows=part).logsumexp(1)
+            elif reduce != "columns":
+                yield 0, part, lambda *leaves, part=part: logits(leaves, rows=part).logsumexp(1)
+            if reduce != "rows":
+                yield -1, part, lambda *leaves, part=part: logits(leaves, columns=part).logsumexp(0)
 
-
-def segments(device: str, num_nodes: int, num_edges: int, d: int, dtype: torch.dtype) -> Work:
-    """Sums of the arcs of each node."""
-    adjacency = _adjacency(device, num_nodes, num_edges)
-    row, row_ptr = adjacency.row.long(), adjacency.row_ptr
-    draw = _generator(device)
-    values, grad = _normal(draw, adjacency.num_arcs, d).to(dtype), _normal(draw, num_nodes, d).to(dtype)
-
-    def ours(backend: str) -> list[Tensor]:
-        return _both_ways(lambda x: segment_sum(x, row_ptr=row_ptr, backend=backend), values, grad)  # type: ignore[arg-type]
-
-    def plain(wide: torch.dtype) -> list[Tensor]:
-        start = torch.zeros(num_nodes, d, dtype=wide, device=device)
-        return _both_ways(lambda x: start.index_add(0, row, x), values.to(wide), grad.to(wide))
-
-    def by_scatter() -> list[Tensor]:
-        from torch_scatter import segment_csr
-
-        return _both_ways(lambda x: segment_csr(x, row_ptr.long()), values, grad)
-
-    moved = 2.0 * values.element_size() * d * (adjacency.num_arcs + num_nodes)
-    return Work(ours, plain, LIMITS[dtype], moved, "GB/s", by_scatter)
+    shapes = [()] if "row_weight" in names else [(n,), (n,)] if form == "both" else [(n,)]
+    flops = 8.0 * n * n * d  # 2 for the value, 6 for the gradients, which make the logits again
+    return Operation(
+        leaves=_with_gradient(*leaves),
+        factors=tuple(draw.uniform(*shape) + 0.5 for shape in shapes),
+        sides={**_backends(operation), "textbook": textbook},
+        parts=parts,
+        work=flops / 2 if alone else flops,
+        unit="TFLOP/s",
+    )
 
 
-def propagations(device: str, num_nodes: int, num_edges: int, d: int, drop_prob: float, dtype: torch.dtype) -> Work:
-    """A weighted adjacency with a mask, times dense rows."""
-    adjacency = _adjacency(device, num_nodes, num_edges)
-    draw = _generator(device)
-    keep = torch.rand(adjacency.num_arcs, generator=draw, device=device) >= drop_prob
-    weight = torch.rand(adjacency.num_arcs, generator=draw, device=device)
-    x, grad = _normal(draw, num_nodes, d).to(dtype), _normal(draw, num_nodes, d).to(dtype)
-    values = weight * keep
-
-    def ours(backend: str) -> list[Tensor]:
-        return _both_ways(lambda x: sparse_product(adjacency, x, values, backend=backend), x, grad)  # type: ignore[arg-type]
-
-    row, col = adjacency.row.long(), adjacency.col.long()
-
-    def kept() -> tuple[Tensor, Tensor, Tensor]:
-        return row[keep], col[keep], weight[keep].unsqueeze(1)
-
-    def plain(wide: torch.dtype) -> list[Tensor]:
-        target, source, factor = kept()
-        start = torch.zeros(num_nodes, d, dtype=wide, device=device)
-        return _both_ways(lambda x: start.index_add(0, target, factor.to(wide) * x[source]), x.to(wide), grad.to(wide))
-
-    def by_scatter() -> list[Tensor]:
-        from torch_scatter import scatter_sum
-
-        target, source, factor = kept()
-        return _both_ways(lambda x: scatter_sum(factor.to(dtype) * x[source], target, 0, dim_size=num_nodes), x, grad)
-
-    moved = 2.0 * x.element_size() * d * (float(keep.sum()) + num_nodes)
-    return Work(ours, plain, LIMITS[dtype], moved, "GB/s", by_scatter)
+# -- graphs -----------------------------------------------------------------------------------------------------------
 
 
-def neighbors(device: str, num_nodes: int, num_edges: int, d: int, dtype: torch.dtype) -> Work:
-    """Log-sum-exp over each node's neighbours."""
-    adjacency = _adjacency(device, num_nodes, num_edges)
-    row, col = adjacency.row.long(), adjacency.col.long()
-    draw = _generator(device)
-    z = torch.nn.functional.normalize(_normal(draw, num_nodes, d)).to(dtype)
-    there = adjacency.row_ptr.diff() > 0
-    weight = torch.rand(num_nodes, generator=draw, device=device)[there]
+def segment_case(dtype: torch.dtype, device: torch.device, nodes: int, edges: int, d: int) -> Operation:
+    draw, adjacency = _Draw(dtype, device), _adjacency(nodes, edges, device)
+    pointer, row = adjacency.row_ptr, adjacency.row.long()
+    leaves = _with_gradient(draw.normal(adjacency.num_arcs, d))
 
-    def ours(backend: str) -> list[Tensor]:
-        operation = lambda z: neighbor_logsumexp(z, None, adjacency, temperature=TEMPERATURE, backend=backend)[there]  # noqa: E731
-        return _both_ways(operation, z, weight)
+    def operation(backend: Any, values: Tensor) -> Tensor:
+        return segment_sum(values, row_ptr=pointer, backend=backend)
 
-    def plain(wide: torch.dtype) -> list[Tensor]:
-        def operation(z: Tensor) -> Tensor:
-            logits = (z[row] * z[col]).sum(1) / TEMPERATURE  # at most 1 / temperature: no maximum is needed
-            return torch.zeros(num_nodes, dtype=wide, device=device).index_add(0, row, logits.exp())[there].log()
+    def textbook(values: Tensor) -> Tensor:
+        return values.new_zeros(nodes, d).index_add_(0, row, values)
 
-        return _both_ways(operation, z.to(wide), weight.to(wide))
-
-    moved = 3.0 * z.element_size() * d * (adjacency.num_arcs + num_nodes)
-    return Work(ours, plain, LIMITS[dtype], moved, "GB/s")
+    sides: dict[str, Side] = {**_backends(operation), "textbook": textbook}
+    if (scatter := _torch_scatter()) is not None:
+        long = pointer.long()
+        sides["scatter"] = lambda values: scatter.segment_csr(values, long, reduce="sum")
+    work = 2.0 * (adjacency.num_arcs + nodes) * d * dtype.itemsize
+    return Operation(leaves, (draw.normal(nodes, d),), sides, lambda: iter([(0, ..., textbook)]), work, "GB/s")
 
 
-def clusters(device: str, n: int, d: int, num_clusters: int, dtype: torch.dtype) -> Work:
-    """One row in place of all rows of a cluster."""
-    draw = _generator(device)
-    labels = torch.randint(0, num_clusters, (n,), generator=draw, device=device)
-    z, grad = _normal(draw, n, d).to(dtype), _normal(draw, num_clusters, d).to(dtype)
+def sparse_case(
+    dtype: torch.dtype, device: torch.device, nodes: int, edges: int, d: int, drop: float | None
+) -> Operation:
+    """With a mask that no step has seen, or with values that take a gradient."""
+    draw, adjacency = _Draw(dtype, device), _adjacency(nodes, edges, device)
+    arcs = _Arcs(adjacency, None if drop is None else draw.uniform(adjacency.num_arcs) >= drop)
+    leaves = [draw.normal(nodes, d)] + ([draw.uniform(adjacency.num_arcs)] if drop is None else [])
 
-    def ours(backend: str) -> list[Tensor]:
-        return _both_ways(lambda z: meta_node_sum(z, labels, num_clusters, backend=backend), z, grad)  # type: ignore[arg-type]
+    def operation(backend: Any, x: Tensor, values: Tensor | None = None) -> Tensor:
+        return sparse_product(arcs.view(), x, values, backend=backend)
 
-    def plain(wide: torch.dtype) -> list[Tensor]:
-        start = torch.zeros(num_clusters, d, dtype=wide, device=device)
-        return _both_ways(lambda z: start.index_add(0, labels, z), z.to(wide), grad.to(wide))
+    def messages(x: Tensor, values: Tensor | None, part: slice) -> tuple[Tensor, Tensor]:
+        target, source = arcs.ends(part)
+        return (x[source] if values is None else x[source] * values[part].unsqueeze(1).to(x.dtype)), target
 
-    def by_scatter() -> list[Tensor]:
-        from torch_scatter import scatter_sum
+    def sums(x: Tensor, values: Tensor | None = None, *, rows: slice, part: slice) -> Tensor:
+        message, target = messages(x, values, part)
+        return x.new_zeros(rows.stop - rows.start, d).index_add_(0, target - rows.start, message)
 
-        return _both_ways(lambda z: scatter_sum(z, labels, 0, dim_size=num_clusters), z, grad)
-
-    return Work(ours, plain, LIMITS[dtype], 2.0 * z.element_size() * d * n, "GB/s", by_scatter)
-
-
-def _adjacency(device: str, num_nodes: int, num_edges: int) -> Adjacency:
-    edge_index = community_graph(num_nodes, num_edges)
-    return Adjacency.from_edge_index(edge_index, (num_nodes, num_nodes)).to(device)
-
-
-def _both_ways(operation: Callable[[Tensor], Tensor], x: Tensor, grad: Tensor) -> list[Tensor]:
-    """The value and the gradient."""
-    leaf = _leaf(x)
-    value = operation(leaf)
-    return [value.detach(), *torch.autograd.grad(value, leaf, grad.to(value.dtype))]
+    sides: dict[str, Side] = {**_backends(operation), "textbook": arcs.whole(sums)}
+    if (scatter := _torch_scatter()) is not None:
+        sides["scatter"] = lambda x, values=None: scatter.scatter(*messages(x, values, slice(None)), 0, dim_size=nodes)
+    work = (3.0 if drop is None else 2.0) * (arcs.present + nodes) * d * dtype.itemsize
+    factors = (draw.normal(nodes, d),)
+    return Operation(_with_gradient(*leaves), factors, sides, lambda: arcs.parts(sums), work, "GB/s")
 
 
-def _leaf(x: Tensor) -> Tensor:
-    return x.detach().requires_grad_()
+def neighbor_case(
+    dtype: torch.dtype, device: torch.device, nodes: int, edges: int, d: int, drop: float | None
+) -> Operation:
+    """With a mask that no step has seen, or with weights that take a gradient."""
+    draw, adjacency = _Draw(dtype, device), _adjacency(nodes, edges, device)
+    arcs = _Arcs(adjacency, None if drop is None else draw.uniform(adjacency.num_arcs) >= drop)
+    leaves = [draw.unit_rows(nodes, d) for _ in range(2)]
+    leaves += [draw.uniform(adjacency.num_arcs) + 0.5] if drop is None else []
+
+    def operation(backend: Any, a: Tensor, b: Tensor, weight: Tensor | None = None) -> Tensor:
+        view = arcs.view().with_weight(weight)
+        return neighbor_logsumexp(a, b, view, temperature=TEMPERATURE, backend=backend)
+
+    def sums(a: Tensor, b: Tensor, weight: Tensor | None = None, *, rows: slice, part: slice) -> Tensor:
+        target, source = arcs.ends(part)
+        powers = ((a[target] * b[source]).sum(1) / TEMPERATURE).exp()  # unit rows: nothing overflows
+        powers = powers if weight is None else powers * weight[part]
+        return powers.new_zeros(rows.stop - rows.start).index_add_(0, target - rows.start, powers).log()
+
+    work = 3.0 * (arcs.present + nodes) * d * dtype.itemsize  # the value and two gradients
+    sides = {**_backends(operation), "textbook": arcs.whole(sums)}
+    factors = (draw.uniform(nodes) + 0.5,)
+    return Operation(_with_gradient(*leaves), factors, sides, lambda: arcs.parts(sums), work, "GB/s")
 
 
-def _generator(device: str) -> torch.Generator:
-    return torch.Generator(device).manual_seed(0)
+def meta_node_case(dtype: torch.dtype, device: torch.device, n: int, d: int, clusters: int) -> Operation:
+    draw = _Draw(dtype, device)
+    leaves, labels = _with_gradient(draw.normal(n, d)), draw.integers(clusters, n)
+
+    def operation(backend: Any, z: Tensor) -> Tensor:
+        return meta_node_sum(z, labels, clusters, backend=backend)
+
+    def textbook(z: Tensor) -> Tensor:
+        return z.new_zeros(clusters, d).index_add_(0, labels, z)
+
+    sides: dict[str, Side] = {**_backends(operation), "textbook": textbook}
+    if (scatter := _torch_scatter()) is not None:
+        sides["scatter"] = lambda z: scatter.scatter(z, labels, 0, dim_size=clusters)
+    work = 2.0 * n * d * dtype.itemsize
+    return Operation(leaves, (draw.normal(clusters, d),), sides, lambda: iter([(0, ..., textbook)]), work, "GB/s")
 
 
-def _normal(draw: torch.Generator, *shape: int) -> Tensor:
-    return torch.randn(*shape, generator=draw, device=draw.device)
+# -- shared -----------------------------------------------------------------------------------------------------------
+
+
+class _Draw:
+    """Numbers that are the same on every device."""
+
+    def __init__(self, dtype: torch.dtype, device: torch.device) -> None:
+        self.dtype, self.device, self.generator = dtype, device, torch.Generator().manual_seed(0)
+
+    def normal(self, *shape: int) -> Tensor:
+        return torch.randn(*shape, generator=self.generator).to(self.device, self.dtype)
+
+    def unit_rows(self, *shape: int) -> Tensor:
+        return F.normalize(torch.randn(*shape, generator=self.generator)).to(self.device, self.dtype)
+
+    def uniform(self, *shape: int) -> Tensor:
+        """Float32 in any case."""
+        return torch.rand(shape, generator=self.generator).to(self.device)
+
+    def integers(self, high: int, *shape: int) -> Tensor:
+        return torch.randint(high, shape, generator=self.generator).to(self.device)
+
+
+class _Arcs:
+    """The arcs of a graph under a mask, whole or some rows at a time."""
+
+    def __init__(self, adjacency: Adjacency, keep: Tensor | None) -> None:
+        self.adjacency, self.keep = adjacency, keep
+        self.present = adjacency.num_arcs if keep is None else int(keep.sum())
+        self._row, self._col = adjacency.row.long(), adjacency.col.long()
+
+    def view(self) -> Adjacency:
+        """A new one each time, as each training step has."""
+        return self.adjacency if self.keep is None else self.adjacency.masked(self.keep)
+
+    def ends(self, part: slice) -> tuple[Tensor, Tensor]:
+        """Rows and columns of the arcs that are kept."""
+        row, col = self._row[part], self._col[part]
+        return (row, col) if self.keep is None else (row[self.keep[part]], col[self.keep[part]])
+
+    def whole(self, function: Side) -> Side:
+        return functools.partial(function, rows=slice(0, self.adjacency.shape[0]), part=slice(None))
+
+    def parts(self, function: Side) -> Parts:
+        for rows in _slices(self.adjacency.shape[0], GRAPH_ROWS_AT_ONCE):
+            part = slice(int(self.adjacency.row_ptr[rows.start]), int(self.adjacency.row_ptr[rows.stop]))
+            yield 0, rows, functools.partial(function, rows=rows, part=part)
+
+
+@functools.lru_cache(maxsize=1)
+def _adjacency(nodes: int, edges: int, device: torch.device) -> Adjacency:
+    return Adjacency.from_edge_index(community_graph(nodes, edges), (nodes, nodes)).to(device)
+
+
+def _with_gradient(*tensors: Tensor) -> tuple[Tensor, ...]:
+    return tuple(tensor.requires_grad_() for tensor in tensors)
+
+
+def _backends(operation: Side) -> dict[str, Side]:
+    return {"ours": functools.partial(operation, "triton"), "torch": functools.partial(operation, "torch")}
+
+
+def _slices(size: int, step: int) -> list[slice]:
+    return [slice(first, min(first + step, size)) for first in range(0, size, step)]
+
+
+@functools.cache
+def _torch_scatter() -> Any | None:
+    try:
+        import torch_scatter
+    except (ImportError, OSError):  # OSError: built for another torch
+        return None
+    return torch_scatter

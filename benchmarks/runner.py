@@ -132,13 +132,13 @@ def judge(row: dict[str, Any], limits: list[dict[str, float]], threads: int) -> 
 
 
 def fit_curves(rows: list[tuple[Case, dict[str, Any]]]) -> list[dict[str, Any]]:
-    """Exponents by least squares on logarithms, one a curve."""
+    """Exponents by least squares on logarithms, one a curve; of the least times, which neighbours disturb least."""
     curves: dict[str, dict[str, Any]] = {}
     for case, row in rows:
         if case.point is None:
             continue
         point, ours = case.point, row["sides"].get("ours", {})
-        value = ours.get("core") if point.value == "seconds" else ours.get("peak_mib")
+        value = ours.get("core_min") if point.value == "seconds" else ours.get("peak_mib")
         curve = curves.setdefault(
             point.curve, {"label": point.curve, "unit": point.value, "expected": point.expected, "points": []}
         )

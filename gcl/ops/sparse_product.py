@@ -42,11 +42,11 @@ def sparse_product(
     check_factor(adjacency.shape, x)
     if values is not None and values.shape != adjacency.col.shape:
         raise DataError(f"values must have shape [{adjacency.num_arcs}], one an arc, got {list(values.shape)}")
-    dtype = x.dtype if x.dtype in FULL_PRECISION else torch.float32
     if use_triton(backend, x):
         from gcl.ops.triton.sparse_product import sparse_product_triton
 
-        return sparse_product_triton(adjacency, x, adjacency.values(dtype) if values is None else values)
+        return sparse_product_triton(adjacency, x, values)
+    dtype = x.dtype if x.dtype in FULL_PRECISION else torch.float32
     if values is None and is_fixed(adjacency):
         return own_matrix(adjacency, dtype).matmul(x.to(dtype)).to(x.dtype)
     values = adjacency.values(dtype) if values is None else values.to(dtype)
