@@ -51,3 +51,11 @@ def _silence_beta_warning() -> None:
         warnings.simplefilter("ignore")
         zero = torch.zeros(1, dtype=torch.int64)
         torch.sparse_csr_tensor(zero, zero[:0], zero[:0], (0, 0), check_invariants=False)
+
+
+def clusters_as_rows(labels: Tensor, num_clusters: int) -> tuple[Tensor, Tensor]:
+    """The nodes of each cluster one after the other: CSR pointer ``[K + 1]`` and nodes, both int64."""
+    order = labels.argsort(stable=True)
+    count = torch.bincount(labels + 1, minlength=num_clusters + 1)  # of -1, 0, ...
+    row_ptr = count.cumsum(0) - count[0]
+    return row_ptr, order[count[0] :]

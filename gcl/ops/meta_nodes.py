@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gcl.core.errors import DataError
 from gcl.ops.backend import Backend, use_triton
-from gcl.ops.csr import CSR
+from gcl.ops.csr import CSR, clusters_as_rows
 
 FEW_BYTES = 2**20  # rows that lie in cache are added faster than they are sorted
 
@@ -76,11 +76,3 @@ def _sum(z: Tensor, labels: Tensor, num_clusters: int) -> Tensor:
     row_ptr, members = clusters_as_rows(labels, num_clusters)
     ones = wide.new_ones(members.numel())
     return CSR(row_ptr, members, ones, (num_clusters, z.shape[0])).matmul(wide).to(z.dtype)
-
-
-def clusters_as_rows(labels: Tensor, num_clusters: int) -> tuple[Tensor, Tensor]:
-    """The nodes of each cluster one after the other: CSR pointer ``[K + 1]`` and nodes, both int64."""
-    order = labels.argsort(stable=True)
-    count = torch.bincount(labels + 1, minlength=num_clusters + 1)  # of -1, 0, ...
-    row_ptr = count.cumsum(0) - count[0]
-    return row_ptr, order[count[0] :]

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from gcl.core.errors import ConfigError, DataError
 from gcl.ops import meta_nodes
-from gcl.ops.meta_nodes import clusters_as_rows, meta_node_sum
+from gcl.ops.csr import clusters_as_rows
+from gcl.ops.meta_nodes import meta_node_sum
 
 
 def by_loop(z: Tensor, labels: Tensor, num_clusters: int) -> Tensor:

@@ -10,7 +10,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from gcl.ops.meta_nodes import clusters_as_rows
+from gcl.ops.csr import clusters_as_rows
 from gcl.ops.triton.rows import accumulator, interpretable
 from gcl.ops.triton.sparse_product import gathered_sum
 
