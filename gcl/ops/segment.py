@@ -178,6 +178,8 @@ def _check_pointer(values: Tensor, row_ptr: Tensor, index: Tensor | None, num_se
         raise DataError("give segments by index and num_segments or by row_ptr, not by both")
     if row_ptr.numel() < 1 or int(row_ptr[0]) != 0 or int(row_ptr[-1]) != values.shape[0]:
         raise DataError(f"row_ptr must run from 0 to the number of values, {values.shape[0]}")
+    if bool((row_ptr.diff() < 0).any()):
+        raise DataError("row_ptr must not decrease; it says where each segment starts and the one before it ends")
 
 
 def _on_triton(backend: str, values: Tensor) -> bool:

@@ -171,3 +171,25 @@ def test_wrong_arguments_are_refused(function):
     if function in (segment_max, segment_softmax):
         with pytest.raises(DataError, match="floating point"):
             function(index, index, 2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("backend", ["torch", "triton"])
+@pytest.mark.parametrize(
+    ("row_ptr", "message"),
+    [([0, 4, 2, 5], "not decrease"), ([1, 2, 5], "run from 0"), ([0, 2, 4], "run from 0"), ([], "run from 0")],
+)
+def test_wrong_row_pointers_are_refused(row_ptr, message, backend, dtype):
+    if backend == "triton":
+        pytest.importorskip("triton")
+    with pytest.raises(DataError, match=message):
+        segment_sum(torch.ones(5, 2, dtype=dtype), row_ptr=torch.tensor(row_ptr, dtype=torch.int64), backend=backend)
+
+
+def test_pointer_sums_under_autocast_and_inference():
+    values, row_ptr = torch.randn(5, 3), torch.tensor([0, 2, 2, 5])
+    plain = segment_sum(values, row_ptr=row_ptr)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(segment_sum(values, row_ptr=row_ptr), plain)
+    with torch.inference_mode():
+        assert torch.equal(segment_sum(values, row_ptr=row_ptr), plain)
