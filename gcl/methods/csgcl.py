@@ -31,7 +31,7 @@ class CSGCL(TwoView):
     node weighs in the denominator (Team-up). The defaults are those of the authors' program.
 
     Args:
-        augment, encoder, projector, loss, regularizer, communities, anchors, node_order: see
+        augment, encoder, projector, loss, regularizer, communities, anchors, subset, node_order: see
             :class:`~gcl.methods.two_view.TwoView`.
     """
 
@@ -45,6 +45,7 @@ class CSGCL(TwoView):
         regularizer: Annotated[Any, Slot("regularizer")] | None = None,
         communities: Annotated[Any, Slot("communities")] = "communities",
         anchors: int | None = None,
+        subset: int | None = None,
         node_order: NodeOrder = "stored",
     ):
         super().__init__(
@@ -55,5 +56,6 @@ class CSGCL(TwoView):
             regularizer=regularizer,
             communities=communities,
             anchors=anchors,
+            subset=subset,
             node_order=node_order,
         )

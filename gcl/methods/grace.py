@@ -23,7 +23,7 @@ class GRACE(TwoView):
     whole attribute columns are zeroed.
 
     Args:
-        augment, encoder, projector, loss, regularizer, communities, anchors, node_order: see
+        augment, encoder, projector, loss, regularizer, communities, anchors, subset, node_order: see
             :class:`~gcl.methods.two_view.TwoView`.
     """
 
@@ -37,6 +37,7 @@ class GRACE(TwoView):
         regularizer: Annotated[Any, Slot("regularizer")] | None = None,
         communities: Annotated[Any, Slot("communities")] = "communities",
         anchors: int | None = None,
+        subset: int | None = None,
         node_order: NodeOrder = "stored",
     ):
         super().__init__(
@@ -47,5 +48,6 @@ class GRACE(TwoView):
             regularizer=regularizer,
             communities=communities,
             anchors=anchors,
+            subset=subset,
             node_order=node_order,
         )

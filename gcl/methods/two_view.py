@@ -47,17 +47,21 @@ class TwoView(Method):
         communities: how communities are found, for parts that need them; ignored by all others.
         anchors: how many anchors the loss averages over in each step: a fresh subset without replacement against all
             keys, unbiased. ``None`` = every node.
+        subset: how many nodes the loss runs on in each step: a fresh subset without replacement, anchors and keys
+            alike, as some papers do on large graphs. It has fewer negatives than the whole loss. ``None`` = every node.
         node_order: ``community`` trains on a copy of the graph whose nodes lie by community, which makes products of
             large graphs faster. Everything that goes in or comes out keeps the stored order.
 
     Raises:
-        ConfigError: the loss needs something that the method does not provide.
+        ConfigError: the loss needs something that the method does not provide, or a regulariser cannot handle the
+            encoder or an augmenter.
     """
 
     provides: ClassVar[tuple[str, ...]] = ("epoch", "anchors", "node_weight")
 
     augment: Mapping[str, Any]
     anchors: int | None
+    subset: int | None
     node_order: NodeOrder
     node_order_: Tensor | None
     node_weight_: Tensor | None
@@ -73,6 +77,7 @@ class TwoView(Method):
         regularizer: Annotated[Any, Slot("regularizer")] | None = None,
         communities: Annotated[Any, Slot("communities")] = "communities",
         anchors: int | None = None,
+        subset: int | None = None,
         node_order: NodeOrder = "stored",
     ):
         super().__init__()
@@ -80,6 +85,10 @@ class TwoView(Method):
             raise ConfigError(f"augment must have the keys view1 and view2, got {sorted(augment)}")
         if anchors is not None and anchors < 1:
             raise ConfigError(f"anchors must be at least 1 or null for all nodes, got {anchors}")
+        if subset is not None and subset < 2:
+            raise ConfigError(f"subset must be at least 2 or null for all nodes, got {subset}")
+        if anchors is not None and subset is not None:
+            raise ConfigError("anchors and subset are two ways to take fewer nodes in a step; give one of them")
         if node_order not in get_args(NodeOrder):
             raise ConfigError(unknown("node_order", str(node_order), get_args(NodeOrder)))
         self.store(
@@ -90,6 +99,7 @@ class TwoView(Method):
             regularizer=regularizer,
             communities=communities,
             anchors=anchors,
+            subset=subset,
             node_order=node_order,
         )
         self.regularizer_state_ = {}
@@ -97,13 +107,15 @@ class TwoView(Method):
 
     def check(self, spec: GraphSpec) -> None:
         """Makes every part once, so that what does not fit is said before any work."""
-        self._augmenters()
+        augmenters = self._augmenters()
         self._check_needs(resolve("loss", self.loss))
         with torch.random.fork_rng(devices=[]):
             encoder = resolve("encoder", self.encoder)
             if not isinstance(self.encoder, torch.nn.Module):
                 encoder = encoder.build(spec)
                 resolve("projector", self.projector).build(encoder.out_channels)
+        if self.regularizer is not None:
+            resolve("regularizer", self.regularizer).check(encoder, augmenters)
 
     # -- once, before training ---------------------------------------------------------------------------------------
 
@@ -125,9 +137,7 @@ class TwoView(Method):
             augmenter.fit(graph, generator=streams.generator("fit", index))
             tensors |= {f"view{index}.{key}": value for key, value in augmenter.state().items()}
         if self.regularizer is not None:
-            regularizer = resolve("regularizer", self.regularizer)
-            regularizer.check(resolve("encoder", self.encoder), augmenters)
-            prepared = regularizer.prepare(graph, augmenters)
+            prepared = resolve("regularizer", self.regularizer).prepare(graph, augmenters)
             tensors |= {f"regularizer.{key}": value for key, value in prepared.items()}
         return Prepared(tensors)
 
@@ -141,6 +151,8 @@ class TwoView(Method):
         self.loss_ = resolve("loss", self.loss)
         self._check_needs(self.loss_)
         self.regularizer_ = None if self.regularizer is None else resolve("regularizer", self.regularizer)
+        if self.regularizer_ is not None:
+            self.regularizer_.check(self.encoder_, self.augmenters_)
         self.regularizer_state_ = _under(prepared.tensors, "regularizer.")
         # Kept with the prepared tensors, not with the weights.
         self.register_buffer("node_weight_", prepared.tensors.get("community_strength"), persistent=False)
@@ -158,30 +170,47 @@ class TwoView(Method):
         z = tuple(
             self.encoder_(view, trace=trace if traced else None) for view, trace in zip(views, traces, strict=True)
         )  # each [N, d]
-        h = tuple(self.projector_(embedding) for embedding in z)  # each [N, d]
-        context = self.loss_context(batch, clock, streams)
+        subset = self._subset(batch, clock, streams)
+        h = tuple(self.projector_(rows) for rows in self.contrasted(z, subset, clock, streams))  # each [n, d]
+        context = self.loss_context(batch, clock, streams, subset)
         loss = self.loss_(h[0], h[1], context=context)
         parts = {}
         if self.regularizer_ is not None:
             step = StepContext(
-                batch.graph, views, z, h, traces, self.encoder_, context.anchors, clock, self.regularizer_state_
+                graph=batch.graph,
+                views=views,
+                embeddings=z,
+                projections=h,
+                traces=traces,
+                encoder=self.encoder_,
+                index=context.anchors if subset is None else subset,
+                clock=clock,
+                prepared=self.regularizer_state_,
             )
             value = self.regularizer_(step)
             parts = {"contrast": loss.detach(), "regularizer": value.detach()}
             loss = self.regularizer_.combine(loss, value)
         return StepOutput(loss, parts)
 
-    def loss_context(self, batch: Batch, clock: Clock, streams: Streams) -> LossContext:
-        """What the loss may ask for in this step."""
+    def contrasted(
+        self, embeddings: tuple[Tensor, ...], subset: Tensor | None, clock: Clock, streams: Streams
+    ) -> tuple[Tensor, ...]:
+        """The rows that the projector and the loss get of each view: all ``[N, d]``, or those of the subset."""
+        return embeddings if subset is None else tuple(z.index_select(0, subset) for z in embeddings)
+
+    def loss_context(self, batch: Batch, clock: Clock, streams: Streams, subset: Tensor | None = None) -> LossContext:
+        """What the loss may ask for in this step; its rows are those of the subset where there is one, ``[n]``."""
         graph, anchors = batch.graph, batch.index
         candidates = graph.num_nodes if anchors is None else anchors.numel()
         if self.anchors is not None and self.anchors < candidates:
             generator = streams.generator("anchors", clock.stage_index, clock.epoch, clock.batch)
-            chosen = torch.randperm(candidates, generator=generator)[: self.anchors].sort().values.to(graph.device)
+            chosen = _choose(candidates, self.anchors, generator).to(graph.device)
             anchors = chosen if anchors is None else anchors[chosen]
         weight = self.node_weight_
         if weight is not None and graph.node_id is not None:
             weight = weight[graph.node_id[graph.target]]
+        if subset is not None:
+            anchors, weight = None, None if weight is None else weight[subset]
         return LossContext(epoch=clock.epoch, anchors=anchors, node_weight=weight)
 
     def outputs(self, graph: Graph) -> Outputs:
@@ -207,6 +236,16 @@ class TwoView(Method):
             for index, augmenter in enumerate(self.augmenters_)
         )
 
+    def _subset(self, batch: Batch, clock: Clock, streams: Streams) -> Tensor | None:
+        """The nodes that the loss runs on in this step, int64 ``[n]`` ascending; ``None`` = all."""
+        size, among = self.subset, batch.index
+        candidates = batch.graph.num_nodes if among is None else among.numel()
+        if size is None or size >= candidates:
+            return among if size is not None else None
+        generator = streams.generator("subset", clock.stage_index, clock.epoch, clock.batch)
+        chosen = _choose(candidates, size, generator).to(batch.graph.device)
+        return chosen if among is None else among[chosen]
+
     def _in_order(self, batch: Batch) -> Batch:
         """The batch with its nodes in the order of training; a sampled part stays as it is."""
         graph, order = batch.graph, self.node_order_
@@ -227,6 +266,11 @@ class TwoView(Method):
                 f"loss {type(loss).__name__} needs {', '.join(missing)}, which {type(self).__name__} does not "
                 f"provide; choose another loss or a method that provides it"
             )
+
+
+def _choose(candidates: int, size: int, generator: torch.Generator) -> Tensor:
+    """Some of 0 to ``candidates - 1``, each as likely, int64 ``[size]`` ascending."""
+    return torch.randperm(candidates, generator=generator)[:size].sort().values
 
 
 def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -77,6 +77,29 @@ def test_anchored_steps_average_to_the_full_loss(graph):
     assert anchors.unique().numel() == anchors.numel() == 5
 
 
+def test_a_subset_is_anchors_and_keys_and_a_fresh_draw_in_every_step(graph):
+    method, streams = ready(CSGCL(**SMALL, subset=7), graph)
+    drawn = [method._subset(Batch(graph), Clock(epoch=epoch), streams) for epoch in (1, 2, 1)]
+    assert torch.equal(drawn[0], drawn[2])
+    assert not torch.equal(drawn[0], drawn[1])
+    assert drawn[0].unique().numel() == 7
+    z = tuple(torch.randn(34, 8, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    rows = method.contrasted(z, drawn[0], Clock(epoch=1), streams)
+    context = method.loss_context(Batch(graph), Clock(epoch=1), streams, drawn[0])
+    expected = method.loss_(z[0][drawn[0]], z[1][drawn[0]], context=context)
+    torch.testing.assert_close(method.loss_(*rows, context=context), expected)
+    assert torch.equal(context.node_weight, method.node_weight_[drawn[0]])
+
+
+def test_a_subset_as_large_as_the_graph_is_the_whole_loss(graph):
+    whole, streams = ready(GRACE(**SMALL), graph)
+    same, _ = ready(GRACE(**SMALL, subset=34), graph)
+    losses = [method.training_step(Batch(graph), Clock(epoch=1), streams).loss for method in (whole, same)]
+    assert torch.equal(*losses)
+    with pytest.raises(ConfigError, match="give one"):
+        GRACE(anchors=5, subset=5)
+
+
 def test_csgcl_prepares_once_and_is_built_from_tensors_alone(graph):
     method, _ = ready(CSGCL(**SMALL), graph)
     prepared = method.prepare(graph, Streams(0))
@@ -120,7 +143,9 @@ def test_a_regulariser_sees_the_step_and_says_how_it_combines(graph):
             raise ConfigError("no")
 
     with pytest.raises(ConfigError, match="no"):
-        GRACE(**SMALL, regularizer=Refuses()).prepare(graph, Streams(0))
+        GRACE(**SMALL, regularizer=Refuses()).check(graph.spec)
+    with pytest.raises(ConfigError, match="no"):
+        ready(GRACE(**SMALL, regularizer=Refuses()), graph)
 
 
 def test_wrong_views_are_refused():
