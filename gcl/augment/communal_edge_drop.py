@@ -87,10 +87,10 @@ class CommunalEdgeDrop(Augmenter):
         return view.with_adjacency(name, adjacency.masked(u < keep_prob))
 
     def edge_drop_prob(self, graph: Graph | Any) -> Tensor:
-        """Probability that each stored arc of the only relation is dropped, ``[arcs]``."""
+        """Probability that each stored arc of the only relation is dropped, float64 ``[arcs]``."""
         adjacency = graph_of(graph).adjacency
         score = of_arcs(self.fitted_on("score_", adjacency.device), adjacency)
-        return (1 - self._keep_prob(score)).float()
+        return 1 - self._keep_prob(score)
 
     @property
     def keep_prob_(self) -> Tensor:

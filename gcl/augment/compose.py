@@ -51,13 +51,13 @@ class Compose(Augmenter):
         return view
 
     def edge_drop_prob(self, graph: Graph | Any) -> Tensor:
-        r"""Probability that each stored arc is dropped by some part, :math:`1 - \prod_i (1 - p_i)`, ``[arcs]``.
+        r"""Probability that each stored arc is dropped by some part, :math:`1 - \prod_i (1 - p_i)`, float64.
 
         Raises:
             ConfigError: a part may change edges and cannot say how likely.
         """
         graph = graph_of(graph)
-        keep = torch.ones(graph.adjacency.num_arcs, device=graph.device)
+        keep = torch.ones(graph.adjacency.num_arcs, dtype=torch.float64, device=graph.device)
         for name, part in self.augmenters.items():
             drop = getattr(part, "edge_drop_prob", None)
             if drop is None and not getattr(part, "keeps_edges", False):

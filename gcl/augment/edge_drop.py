@@ -46,6 +46,6 @@ class EdgeDrop(Augmenter):
         return view
 
     def edge_drop_prob(self, graph: Graph | Any) -> Tensor:
-        """Probability that each stored arc of the only relation is dropped, ``[arcs]``."""
+        """Probability that each stored arc of the only relation is dropped, float64 ``[arcs]``."""
         adjacency = graph_of(graph).adjacency
-        return torch.full((adjacency.num_arcs,), float(self.drop_prob), device=adjacency.device)
+        return torch.full((adjacency.num_arcs,), self.drop_prob, dtype=torch.float64, device=adjacency.device)

@@ -100,6 +100,7 @@ class StepContext:
         index: rows of the batch that the loss ran on; ``None`` = all.
         clock: where training stands.
         prepared: the tensors that ``Regularizer.prepare`` returned.
+        streams: for random draws of the regulariser's own.
     """
 
     graph: Graph
@@ -111,6 +112,7 @@ class StepContext:
     index: Tensor | None
     clock: Clock
     prepared: Mapping[str, Tensor] = field(default_factory=dict)
+    streams: Streams | None = None
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ PARTS: dict[str, dict[str, str]] = {
         "nt_xent": "gcl.losses.nt_xent:NTXent",
         "team_up": "gcl.losses.team_up:TeamUp",
     },
-    "regularizer": {},
+    "regularizer": {"pot": "gcl.regularizers.pot:POT"},
     "evaluator": {
         "classification": "gcl.evaluate.node_classification:NodeClassification",
         "clustering": "gcl.evaluate.clustering:Clustering",

@@ -186,6 +186,7 @@ class TwoView(Method):
                 index=context.anchors if subset is None else subset,
                 clock=clock,
                 prepared=self.regularizer_state_,
+                streams=streams,
             )
             value = self.regularizer_(step)
             parts = {"contrast": loss.detach(), "regularizer": value.detach()}

@@ -21,11 +21,10 @@ from torch import Tensor
 
 from gcl.ops.matmul import linear
 from gcl.ops.propagation_bounds import PropagationBounds
+from gcl.ops.relaxation import Interval, activation_interval, intercept_term, relax, relaxed_step
 from gcl.ops.rowwise import rowwise
 from gcl.ops.sparse_product import dot_arcs
 from gcl.ops.unit_rows import unit_rows
-
-Interval = tuple[Tensor, Tensor]  # middle and radius
 
 
 @dataclass(frozen=True)
@@ -51,59 +50,6 @@ def contrast_direction(z: Tensor, rows: Tensor | None = None) -> Tensor:
     others = max(z.shape[0] - 1, 1)
     picked = unit if rows is None else unit.index_select(0, rows)
     return (picked * (z.shape[0] / others)) - unit.sum(0) / others
-
-
-def relax(middle: Tensor, radius: Tensor, slope: float) -> tuple[Tensor, Tensor]:
-    r"""The two parallel lines that enclose the activation on an interval: common slope S, and the other's intercept T.
-
-    With :math:`t = \mathrm{clip}(\text{middle} / \text{radius}, -1, 1)`, which is 1 where the interval is positive and
-    -1 where it is not,
-
-    .. math:: S = \alpha + (1 - \alpha)\,\frac{1 + t}{2}, \qquad T = (1 - \alpha)\,\frac{\text{radius}\,(1 - t^2)}{2}
-
-    For :math:`\alpha \le 1`, :math:`S x \le \varphi_\alpha(x) \le S x + T`; for :math:`\alpha > 1`, T is not positive
-    and :math:`S x + T \le \varphi_\alpha(x) \le S x`. No gradient is NaN where the interval is the single point 0.
-
-    Args:
-        middle, radius: of the pre-activation, any shape.
-        slope: :math:`\alpha`.
-    """
-    wide = radius > 0
-    ratio = (middle / torch.where(wide, radius, 1.0)).clamp(-1, 1)
-    t = torch.where(wide, ratio, torch.where(middle > 0, 1.0, -1.0).to(middle.dtype))
-    return slope + (1 - slope) / 2 * (1 + t), (1 - slope) / 2 * radius * (1 - t.square())
-
-
-def activation_interval(middle: Tensor, radius: Tensor, slope: float) -> Interval:
-    """Middle and radius of the activation over an interval, exact for every slope."""
-    low, high = (torch.where(x > 0, x, slope * x) for x in (middle - radius, middle + radius))
-    if slope < 0:  # not monotone: it has its least value, 0, inside an interval around 0
-        least = torch.where(middle.abs() < radius, 0.0, torch.minimum(low, high))
-        low, high = least, torch.maximum(low, high)
-    return (low + high) / 2, (high - low) / 2
-
-
-def intercept_term(weight: Tensor, intercept: Tensor) -> Tensor:
-    """What the lines of :func:`relax` lose against weights of either sign, summed over columns, ``[n]``."""
-    return (weight.clamp(max=0) * intercept.clamp(min=0) + weight.clamp(min=0) * intercept.clamp(max=0)).sum(1)
-
-
-def output_step(interval: Interval, layer: BoundedLayer, direction: Tensor) -> tuple[Tensor, Tensor]:
-    r"""The last layer relaxed: :math:`\Lambda = S \circ w` ``[n, d]`` and what does not depend on its input, ``[n]``.
-
-    Args:
-        interval: of its pre-activation without the bias, ``[n, d]`` each.
-        layer: the layer.
-        direction: w, ``[n, d]``.
-    """
-
-    def step(middle: Tensor, radius: Tensor, w: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        slope, intercept = relax(middle + bias, radius, layer.slope)
-        weights = slope * w
-        return weights, weights @ bias + intercept_term(w, intercept)
-
-    weights, constant = rowwise(step, (*interval, direction), (layer.bias,))
-    return weights, constant
 
 
 def hidden_interval(interval: Interval, layer: BoundedLayer) -> Interval:
@@ -208,16 +154,15 @@ def _two_layers(
 ) -> tuple[Tensor, Tensor, Tensor]:
     r""":math:`\Lambda_1 \cdot` ``summed``, :math:`k^1` and :math:`k^2`, each ``[n]``, by the reference's bounds."""
     first, second = layers
-    weights, constant = output_step(bounds.of_matrix(hidden_product), second, direction)
+    weights, constant = relaxed_step(bounds.of_matrix(hidden_product), direction, second.bias, second.slope)
     back = linear(weights, second.weight)  # V [n, h]
-
-    def step(middle: Tensor, radius: Tensor, v: Tensor, x: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        slope, intercept = relax(middle + bias, radius, first.slope)
-        inner = slope * v
-        return (inner * x).sum(1), inner @ bias + intercept_term(v, intercept)
-
-    sums, own = rowwise(step, (*bounds.of_matrix(product), back, summed), (first.bias,))
+    inner, own = relaxed_step(bounds.of_matrix(product), back, first.bias, first.slope)
+    (sums,) = rowwise(_row_dots, (inner, summed))
     return sums, own, constant
+
+
+def _row_dots(a: Tensor, b: Tensor) -> tuple[Tensor]:
+    return ((a * b).sum(1),)
 
 
 def relaxed_score(
@@ -247,7 +192,7 @@ def relaxed_score(
     first, second = layers
     interval = bounds.of_matrix(product)
     last, _ = output_interval(bounds, interval, layers, outer=outer)
-    weights, constant = output_step(last, second, direction)
+    weights, constant = relaxed_step(last, direction, second.bias, second.slope)
     back = linear(weights, second.weight)  # V [n, h]
 
     def lines(middle: Tensor, radius: Tensor, x: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
@@ -255,7 +200,7 @@ def relaxed_score(
         return slope * x, intercept
 
     def score(v: Tensor, lower: Tensor, intercept: Tensor) -> tuple[Tensor]:
-        return ((v * lower).sum(1) + intercept_term(v, intercept),)
+        return ((v * lower).sum(1) + intercept_term(v, intercept, first.slope),)
 
     lower, intercept = rowwise(lines, (*interval, preactivation), (first.bias,))
     (inner,) = rowwise(score, (back, propagate(lower), propagate(intercept)))
@@ -288,11 +233,11 @@ def certified_score(
     """
     if len(layers) == 1:
         interval = outer.of_matrix(product)
-        back, constant = output_step(interval, layers[0], direction)
+        back, constant = relaxed_step(interval, direction, layers[0].bias, layers[0].slope)
         passed = dot_arcs(outer.looped, back, product)
     else:
         interval, hidden = output_interval(bounds, bounds.of_matrix(product), layers, outer=outer)
-        weights, constant = output_step(interval, layers[-1], direction)
+        weights, constant = relaxed_step(interval, direction, layers[-1].bias, layers[-1].slope)
         back = linear(weights, layers[-1].weight)  # V [n, h]
         # V⁺ H_lo + V⁻ H_hi = V middle - |V| radius
         passed = dot_arcs(outer.looped, torch.cat([back, -back.abs()], 1), torch.cat(hidden, 1))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -31,10 +31,23 @@ def rowwise(
         What the function gives for all rows. It can be differentiated once.
     """
     if piece is None:
-        width = max(max(part[:1].numel() for part in rows), 1)
-        piece = max(1, PIECE // width) if rows[0].device.type == "cpu" else max(rows[0].shape[0], 1)
+        piece = min(piece_of(part) for part in rows)
     result: tuple[Tensor, ...] = _Rowwise.apply(function, piece, len(rows), *rows, *shared)
     return result
+
+
+def piece_of(matrix: Tensor) -> int:
+    """Rows of a matrix that make one piece."""
+    if matrix.device.type != "cpu":
+        return max(matrix.shape[0], 1)
+    return max(1, PIECE // max(matrix[:1].numel(), 1))
+
+
+def rows_at_a_time(matrix: Tensor) -> Iterator[slice]:
+    """The pieces of a matrix, as slices of its rows."""
+    piece = piece_of(matrix)
+    for start in range(0, matrix.shape[0], piece):
+        yield slice(start, min(start + piece, matrix.shape[0]))
 
 
 class _Rowwise(torch.autograd.Function):

@@ -83,7 +83,7 @@ def test_golden_keep_probabilities(drop_prob, expected, mean):
     fitted = CommunalEdgeDrop(drop_prob).fit(graph)
     assert by_edge(graph, fitted.keep_prob_) == pytest.approx(expected, abs=1e-6)
     assert float(fitted.keep_prob_.mean()) == pytest.approx(mean, abs=1e-6)
-    assert torch.equal(fitted.edge_drop_prob(graph), (1 - fitted.keep_prob_).float())
+    assert torch.equal(fitted.edge_drop_prob(graph), 1 - fitted.keep_prob_)
     assert torch.equal(fitted.drop_prob_, 1 - fitted.keep_prob_)
 
 

@@ -65,8 +65,12 @@ def test_names_state_needs_and_drop_probability():
     assert set(outer.state()) == {"first.communal.score", "first.communal.mean_score", "votes.score"}
     communal = inner.augmenters["communal"].edge_drop_prob(graph)
     torch.testing.assert_close(outer.edge_drop_prob(graph), 1 - (1 - communal) * 0.5)
-    torch.testing.assert_close(Compose([]).edge_drop_prob(graph), torch.zeros(graph.adjacency.num_arcs))
-    torch.testing.assert_close(Compose([Identity(), FeatureMask()]).edge_drop_prob(graph), torch.zeros(62))
+    torch.testing.assert_close(
+        Compose([]).edge_drop_prob(graph), torch.zeros(graph.adjacency.num_arcs, dtype=torch.float64)
+    )
+    torch.testing.assert_close(
+        Compose([Identity(), FeatureMask()]).edge_drop_prob(graph), torch.zeros(62, dtype=torch.float64)
+    )
     again = Compose({"first": Compose(inner.parts), "votes": CommunalAttributeVoting(0.2), "edge": EdgeDrop(0.5)})
     again.load_state(outer.state())
     assert torch.equal(again.edge_drop_prob(graph), outer.edge_drop_prob(graph))

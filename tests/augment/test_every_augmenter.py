@@ -165,7 +165,7 @@ class TestEveryAugmenter:
         order = torch.randperm(40, generator=seeded(1))
         if isinstance(fitted, DropsEdges):
             part = graph.subgraph(order)
-            drop = torch.zeros(graph.adjacency.num_arcs)
+            drop = torch.zeros(graph.adjacency.num_arcs, dtype=torch.float64)
             drop[part.adjacency.arc_ids()] = fitted.edge_drop_prob(part)
             assert torch.equal(drop, fitted.edge_drop_prob(graph))
 

@@ -12,16 +12,15 @@ from hypothesis import strategies as st
 from gcl.core.adjacency import Adjacency
 from gcl.ops.compactness import (
     BoundedLayer,
-    activation_interval,
     certified_score,
     contrast_direction,
     output_interval,
     reference_score,
-    relax,
     relaxed_score,
     target_score,
 )
 from gcl.ops.propagation_bounds import PropagationBounds, deletion_budget
+from gcl.ops.relaxation import activation_interval, intercept_term, relax, relaxed_step
 from gcl.ops.rowwise import rowwise
 
 F64 = torch.float64
@@ -255,6 +254,46 @@ def test_a_single_point_has_finite_gradients():
     gradients = torch.autograd.grad((s + t).sum(), (middle, radius))
     assert all(torch.isfinite(gradient).all() for gradient in gradients)
     assert (s == 0.25).all()
+
+
+@pytest.mark.parametrize("slope", [-0.5, 0.0, 0.25, 1.0, 1.7])
+def test_a_step_back_is_its_definition_with_its_gradient(slope):
+    generator = torch.Generator().manual_seed(3)
+    middle, v = (torch.randn(40, 3, dtype=F64, generator=generator, requires_grad=True) for _ in range(2))
+    radius = torch.rand(40, 3, dtype=F64, generator=generator, requires_grad=True)
+    bias = torch.randn(3, dtype=F64, generator=generator, requires_grad=True)
+
+    def textbook(middle, radius, v, bias):
+        s, t = relax(middle + bias, radius, slope)
+        return s * v, (s * v) @ bias + intercept_term(v, t, slope)
+
+    def step(middle, radius, v, bias):
+        return relaxed_step((middle, radius), v, bias, slope)
+
+    arguments = (middle, radius, v, bias)
+    torch.testing.assert_close(step(*arguments), textbook(*arguments))
+    weight = torch.randn(40, 3, dtype=F64, generator=generator)
+    found, expected = (
+        torch.autograd.grad((weights * weight).sum() + (constant * weight[:, 0]).sum(), arguments)
+        for weights, constant in (step(*arguments), textbook(*arguments))
+    )
+    torch.testing.assert_close(found, expected)
+    assert torch.autograd.gradcheck(step, arguments)
+    for at in torch.linspace(-1, 1, 9, dtype=F64):  # it is a lower bound on the whole interval
+        p = middle + at * radius + bias
+        weights, constant = step(*arguments)
+        assert ((v * phi(p, slope)).sum(1) >= (weights * (p - bias)).sum(1) + constant - 1e-12).all()
+
+
+def test_a_step_back_at_a_single_point_has_finite_gradients():
+    zero = torch.zeros(2, 3, requires_grad=True)
+    bias = torch.zeros(3, requires_grad=True)
+    v = torch.ones(2, 3, requires_grad=True)
+    weights, constant = relaxed_step((zero, zero), v, bias, 0.25)
+    assert (weights == 0.25).all()
+    for gradient in torch.autograd.grad(weights.sum() + constant.sum(), (zero, v, bias)):
+        assert torch.isfinite(gradient).all()
+        assert (gradient.abs() < 10).all()
 
 
 def test_the_direction_is_the_node_minus_the_mean_of_the_others():

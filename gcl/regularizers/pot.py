@@ -1,0 +1,310 @@
+"""POT: provable training by node compactness."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gcl.core.adjacency import Adjacency
+from gcl.core.context import StepContext
+from gcl.core.errors import ConfigError, unknown
+from gcl.core.graph import Graph
+from gcl.core.view import View
+from gcl.ops.compactness import (
+    BoundedLayer,
+    certified_score,
+    contrast_direction,
+    reference_score,
+    relaxed_score,
+    target_score,
+)
+from gcl.ops.matmul import linear
+from gcl.ops.propagation import Propagation
+from gcl.ops.propagation_bounds import Deletion, PropagationBounds, check_boundable, deletion_budget
+from gcl.ops.sparse_product import sparse_product
+from gcl.regularizers.regularizer import Regularizer
+
+Mode = Literal["reference", "target", "relaxed", "certified"]
+Rows = Literal["full", "block"]
+SURROGATES = ("reference", "target")
+
+
+class POT(Regularizer):
+    r"""Raises the worst case, over edge deletions, of how close each node stays to its other view.
+
+    .. math::
+        \mathcal{L} = (1 - \kappa)\, \mathcal{L}_{\text{contrast}} + \kappa\, \mathcal{L}_{\text{POT}}, \qquad
+        \mathcal{L}_{\text{POT}} = \tfrac12 \sum_{v = 1, 2} \operatorname*{mean}_i\ \mathrm{softplus}(-c^v_i)
+
+    with a score :math:`c^v_i` of the compactness :math:`\min_G z_i(G) \cdot w_i` of node i in view v, where
+    :math:`w_i` is :math:`\hat z_i` minus the mean of the others' :math:`\hat z_j` in the other view. Yu, Wang, Zhang,
+    Liu, Shi: *Provable Training for Graph Contrastive Learning*, NeurIPS 2023, arXiv 2309.13944.
+
+    =============  ================================================================================================
+    ``mode``       what the score is
+    =============  ================================================================================================
+    ``reference``  the authors' program: a surrogate, **no bound**. It lets the second layer's bounds ignore that the
+                   hidden layer changes, weighs two-hop sums by the neighbour, and uses the transpose of a directed view
+    ``target``     the same with the weights of the scored node, in the encoder's orientation: no bound either
+    ``relaxed``    a lower bound of :math:`z_i \cdot w_i` at any view inside the budgets
+    ``certified``  a lower bound of the compactness itself, for any number of layers
+    =============  ================================================================================================
+
+    Admissible are all graphs with at most :math:`q_i` deletions at node i; :math:`q_i` is the expected number of
+    deletions that the view's augmenters make, rounded, and leaves a neighbour unless ``keep_neighbor=False``. Where an
+    augmenter draws both arcs of an edge together (``symmetric=True``), deletions are of edges; else of single arcs, and
+    :math:`q_i` counts those into i. A sampled view can exceed the budgets: they are no quantile.
+
+    Args:
+        weight: :math:`\kappa`, from 0 to 1.
+        mode: see the table.
+        rows: ``full`` scores nodes with all their neighbours; ``block`` cuts everything to the scored nodes, as the
+            authors' program does where the loss runs on a subset. No difference where all nodes are scored.
+        batch_size: how many nodes to score in a step, drawn afresh from those that the loss runs on; ``None`` = all.
+        keep_neighbor: whether every node keeps a neighbour, in the budgets.
+        tight: let an arc that no budget reaches stay for certain, in ``relaxed`` and ``certified``.
+
+    Raises:
+        ConfigError: a value out of range; in training, an encoder or augmenter that it cannot bound, by name.
+        DataError: a graph with edge weights or of several node types.
+    """
+
+    def __init__(
+        self,
+        weight: float = 0.5,
+        *,
+        mode: Mode = "reference",
+        rows: Rows = "full",
+        batch_size: int | None = None,
+        keep_neighbor: bool = True,
+        tight: bool = True,
+    ):
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight <= 1:
+            raise ConfigError(
+                f"weight of POT mixes (1 - weight) * loss + weight * POT and must be from 0 to 1, got {weight!r}"
+            )
+        super().__init__(weight)
+        for name, value, allowed in (("mode", mode, get_args(Mode)), ("rows", rows, get_args(Rows))):
+            if value not in allowed:
+                raise ConfigError(unknown(name, str(value), allowed))
+        if batch_size is not None and (isinstance(batch_size, bool) or batch_size < 2):
+            raise ConfigError(f"batch_size must be at least 2 or null for all nodes, got {batch_size!r}")
+        if rows == "block" and mode not in SURROGATES:
+            raise ConfigError(
+                f"rows='block' leaves neighbours out, so mode={mode!r} would be no bound; use rows='full'"
+            )
+        self.mode = mode
+        self.rows = rows
+        self.batch_size = batch_size
+        self.keep_neighbor = keep_neighbor
+        self.tight = tight
+
+    # -- before training ---------------------------------------------------------------------------------------------
+
+    def check(self, encoder: nn.Module, augmenters: Sequence[Any]) -> None:
+        """Refuses what cannot be bounded, and warns of what the bounds do not cover.
+
+        Raises:
+            ConfigError: an encoder without affine layers, with ``elu``, with dropout, or of a depth that the mode does
+                not do; an augmenter whose deletions are unknown, or that deletes everything.
+        """
+        layers = check_encoder(encoder, "POT")
+        if self.mode != "certified" and len(layers) != 2:
+            raise ConfigError(
+                f"POT with mode={self.mode!r} needs an encoder of 2 layers, got {len(layers)}; use mode='certified'"
+            )
+        for index, augmenter in enumerate(augmenters, start=1):
+            parts = getattr(augmenter, "augmenters", {"": augmenter})
+            for name, part in parts.items():
+                where = f"view{index}" + (f".{name}" if name else "")
+                _check_part(part, where)
+            if any(_masks_features(part) for part in parts.values()):
+                warnings.warn(
+                    f"view{index} masks features: POT bounds deletions of edges only, so its score of a step holds for "
+                    f"the features that the view kept, and says nothing of other masks",
+                    stacklevel=1,  # one place, so that it is said once
+                )
+
+    def prepare(self, graph: Graph, augmenters: Sequence[Any]) -> Mapping[str, Tensor]:
+        """The budget of every node in each view, ``[N]`` int64, and whether edges go as a whole (0 or 1)."""
+        check_boundable(graph.adjacency)
+        tensors = {}
+        for index, augmenter in enumerate(augmenters, start=1):
+            probability = augmenter.edge_drop_prob(graph)
+            if probability.numel() and bool((probability >= 1).all()):
+                raise ConfigError(f"view{index} drops every edge with probability 1; POT needs a probability below 1")
+            budget = deletion_budget(probability, graph.adjacency, keep_neighbor=self.keep_neighbor)
+            tensors[f"budget{index}"] = budget
+            tensors[f"edges{index}"] = torch.tensor(int(deletion_of(augmenter) == "edges"))
+        return tensors
+
+    # -- in training -------------------------------------------------------------------------------------------------
+
+    def forward(self, context: StepContext) -> Tensor:
+        """The mean of softplus(-score) over the scored nodes and both views, a scalar."""
+        layers, rows = bounded_layers(context.encoder), self._scored(context)
+        products = _products(context.views, layers[0].weight)
+        if self.mode in SURROGATES:
+            hidden = [_hidden_product(context.graph, product, layers) for product in products]
+            scores = [self._surrogate(context, view, layers, products[-view], hidden[-view], rows) for view in range(2)]
+        else:
+            scores = [self._bound(context, view, layers, products[-view], rows) for view in range(2)]
+        return (F.softplus(-scores[0]).mean() + F.softplus(-scores[1]).mean()) / 2
+
+    def combine(self, loss: Tensor, value: Tensor) -> Tensor:
+        """The convex mixture ``(1 - weight) * loss + weight * value``."""
+        return (1 - self.weight) * loss + self.weight * value
+
+    def extra_repr(self) -> str:
+        """The arguments."""
+        return f"weight={self.weight}, mode={self.mode!r}, rows={self.rows!r}, batch_size={self.batch_size}"
+
+    # -- helpers -----------------------------------------------------------------------------------------------------
+
+    def _scored(self, context: StepContext) -> Tensor | None:
+        """The nodes to score, int64 ``[n]``; ``None`` = all."""
+        index, size = context.index, self.batch_size
+        candidates = context.graph.num_nodes if index is None else index.numel()
+        if size is None or size >= candidates:
+            return index
+        clock, device = context.clock, context.graph.device
+        counters = (clock.stage_index, clock.epoch, clock.batch)
+        generator = None if context.streams is None else context.streams.generator("pot", *counters)
+        chosen = torch.randperm(candidates, generator=generator)[:size].sort().values.to(device)
+        return chosen if index is None else index[chosen]
+
+    def _bounds(self, context: StepContext, view: int, tight: bool) -> PropagationBounds:
+        """Bounds of the clean graph's matrix; made once for a graph."""
+        graph, budget = context.graph, context.prepared[f"budget{view + 1}"]
+        memo, key = graph.adjacency.memo, ("pot", view, tight)
+        if key not in memo or memo[key][0] is not budget:
+            own = budget if graph.node_id is None else budget[graph.node_id[graph.target]]
+            deletion: Deletion = "edges" if int(context.prepared[f"edges{view + 1}"]) else "arcs"
+            bounds = PropagationBounds.of(graph.adjacency, own, deletion=deletion, tight=tight)
+            memo[key] = (budget, bounds)
+        found: PropagationBounds = memo[key][1]
+        return found
+
+    def _surrogate(
+        self,
+        context: StepContext,
+        view: int,
+        layers: list[BoundedLayer],
+        product: Tensor,
+        hidden_product: Tensor,
+        rows: Tensor | None,
+    ) -> Tensor:
+        """Scores of ``reference`` and ``target``."""
+        bounds, other = self._bounds(context, view, tight=False), context.embeddings[1 - view]
+        operator = Propagation(context.views[view].relation(), normalize="gcn")
+        block = rows if self.rows == "block" else None
+        if block is not None:
+            bounds, product = bounds.block(block, block), product[block]
+            hidden_product, other = hidden_product[block], other[block]
+            every = torch.arange(block.numel(), device=block.device)
+            operator = Propagation(operator.rows(block).adjacency.subgraph(every, block), normalize="none")
+        if self.mode == "reference":
+            operator = operator.t()
+        score = reference_score if self.mode == "reference" else target_score
+        scores = score(bounds, operator.matmul, product, hidden_product, layers, contrast_direction(other))
+        return scores if rows is None or block is not None else scores[rows]
+
+    def _bound(
+        self, context: StepContext, view: int, layers: list[BoundedLayer], product: Tensor, rows: Tensor | None
+    ) -> Tensor:
+        """Scores of ``relaxed`` and ``certified``."""
+        bounds = self._bounds(context, view, tight=self.tight)
+        outer = bounds if rows is None else bounds.block(rows)
+        direction = contrast_direction(context.embeddings[1 - view], rows)
+        if self.mode == "certified":
+            return certified_score(bounds, outer, product, layers, direction)
+        operator = Propagation(context.views[view].relation(), normalize="gcn")
+        if rows is not None:
+            operator = operator.rows(rows)
+        seen = context.traces[view][0].preactivation
+        return relaxed_score(bounds, outer, operator.matmul, product, seen, layers, direction)
+
+
+# -- what can be bounded -----------------------------------------------------------------------------------------------
+
+
+def check_encoder(encoder: nn.Module, user: str) -> list[Any]:
+    """The affine layers of an encoder that can be bounded.
+
+    Args:
+        encoder: built.
+        user: who asks, for the error.
+
+    Raises:
+        ConfigError: it has none, an activation that is not linear below 0, or dropout.
+    """
+    name = type(encoder).__name__
+    if not hasattr(encoder, "affine_layers"):
+        raise ConfigError(f"{user} cannot bound the encoder {name}, which gives no affine_layers(); use gcn")
+    try:
+        layers: list[Any] = encoder.affine_layers()  # type: ignore[operator]
+    except ConfigError as error:
+        raise ConfigError(f"{user} cannot bound the encoder {name}: {error}") from None
+    if getattr(encoder, "dropout", 0):
+        raise ConfigError(f"{user} bounds an encoder without dropout, and {name} has some; set encoder.dropout=0")
+    return layers
+
+
+def bounded_layers(encoder: nn.Module) -> list[BoundedLayer]:
+    """The affine layers of an encoder, with gradient to weights and biases and none to a learnable slope."""
+    layers = []
+    for layer in encoder.affine_layers():  # type: ignore[operator]
+        bias = layer.weight.new_zeros(layer.weight.shape[1]) if layer.bias is None else layer.bias
+        slope = torch.as_tensor(layer.negative_slope).detach()
+        layers.append(BoundedLayer(layer.weight, bias, float(slope)))
+    return layers
+
+
+def deletion_of(augmenter: Any) -> Deletion:
+    """Whether an augmenter deletes single arcs or whole edges; of several parts, arcs if any deletes them."""
+    parts = getattr(augmenter, "augmenters", {"": augmenter}).values()
+    deleting = [part for part in parts if hasattr(part, "edge_drop_prob")]
+    return "edges" if deleting and all(getattr(part, "symmetric", False) for part in deleting) else "arcs"
+
+
+def _check_part(part: Any, where: str) -> None:
+    """Refuses an augmenter whose deletions are unknown or total."""
+    if getattr(part, "keeps_edges", False):
+        return
+    name = type(part).__name__
+    if not hasattr(part, "edge_drop_prob"):
+        raise ConfigError(
+            f"POT cannot bound the augmenter {name} at {where}, which cannot say how likely it drops an edge; "
+            f"use edge_drop or another that gives edge_drop_prob()"
+        )
+    if getattr(part, "drop_prob", 0) == 1 and getattr(part, "max_drop_prob", 1) == 1:
+        raise ConfigError(f"{where} ({name}) drops every edge with probability 1; POT needs drop_prob below 1")
+
+
+def _masks_features(part: Any) -> bool:
+    return bool(getattr(part, "keeps_edges", False)) and getattr(part, "drop_prob", 0) > 0
+
+
+def _products(views: Sequence[View], weight: Tensor) -> list[Tensor]:
+    r""":math:`X W_1` for each view's features, ``[N, h]``; a single one where no view changed them."""
+    if not any(view.feature_mask or view.feature_values or view.node_mask is not None for view in views):
+        return [_product(views[0], weight)]
+    return [_product(view, weight) for view in views]
+
+
+def _product(view: View, weight: Tensor) -> Tensor:
+    mask, features = view.feature_mask.get(view.graph.target), view.features()
+    if mask is not None:
+        weight = mask.to(weight.dtype).unsqueeze(1) * weight
+    return sparse_product(features, weight) if isinstance(features, Adjacency) else linear(features, weight.t())
+
+
+def _hidden_product(graph: Graph, product: Tensor, layers: Sequence[BoundedLayer]) -> Tensor:
+    r""":math:`H W_2` with the hidden layer H of the unperturbed graph, ``[N, d]``."""
+    preactivation = Propagation(graph.adjacency, normalize="gcn").matmul(product) + layers[0].bias
+    return linear(F.leaky_relu(preactivation, layers[0].slope), layers[1].weight.t())
