@@ -8,12 +8,13 @@ from typing import Any
 
 from gcl.core.errors import CheckpointError, ConfigError
 from gcl.core.files import write_json
-from gcl.core.resolve import find_class, names
+from gcl.core.resolve import describe, find_class
 from gcl.data.load import load_dataset
+from gcl.data.resources import resource_folder
 from gcl.run import run_directory as files
 from gcl.run.pipeline import check, configure, train
 from gcl.run.result import Result
-from gcl.run.settings import experiment_file, read_yaml, write_yaml
+from gcl.run.settings import experiment_file, experiment_method, read_yaml, write_yaml
 
 
 def reproduce(
@@ -22,16 +23,18 @@ def reproduce(
     *,
     out: str | Path | None = None,
     seeds: int | list[int] | None = None,
+    overrides: Mapping[str, Any] | None = None,
     data_root: str | Path | None = None,
     progress: bool | None = False,
 ) -> tuple[Result, list[dict[str, Any]], Path]:
     """Runs the shipped experiment of a method on a dataset; finished seeds are kept, an unfinished one is resumed.
 
     Args:
-        method: a method's name.
+        method: the name of a method, or of a family of experiments with one (``pot-grace``).
         dataset: a dataset's name.
         out: folder of the runs and of ``results.json``; ``runs/reproduce/METHOD-STEM`` by default.
         seeds: number of seeds, or a list; the experiment's own by default. More seeds than before add to what is there.
+        overrides: settings to change, as in :func:`gcl.run.pipeline.pipeline`. The record says which; give ``out`` too.
         data_root: where named datasets lie.
         progress: as in :func:`gcl.run.pipeline.pipeline`.
 
@@ -42,24 +45,29 @@ def reproduce(
         ConfigError: no experiment is shipped for the pair.
         CheckpointError: the folder holds runs of other settings.
     """
-    cls = find_class("method", method)
+    base = experiment_method(method)
+    cls = find_class("method", base)
     data = load_dataset(dataset, kind=getattr(cls, "kind", None), data_root=data_root)
     source = experiment_file(method, data.name)
     preset = read_yaml(source) if source is not None else {}
     if not preset.get("paper"):
-        known = sorted(f"{name} {path.stem}" for name in names("method") for path in _experiments(name))
+        known = sorted(f"{path.parent.name} {path.stem}" for path in _experiments())
         raise ConfigError(
             f"no experiment with a paper's figure for {method} on {data.name}; there are: {', '.join(known)}"
         )
-    overrides = {} if seeds is None else {"seeds": seeds}
-    settings, data = configure(method, dataset, overrides=overrides, config=preset, data_root=data_root)
+    changed = dict(overrides or {})
+    if changed and out is None:
+        raise ConfigError("with changed settings the run is not the paper's; give it a folder of its own with --out")
+    if seeds is not None:
+        changed["seeds"] = seeds
+    settings, data = configure(base, dataset, overrides=changed, config=preset, data_root=data_root)
     check(settings, data)
     folder = Path(out) if out is not None else Path("runs") / "reproduce" / f"{method}-{data.name.rpartition('/')[2]}"
     _claim(folder, settings)
     result = train(settings, data, folder, progress=progress, seed_folders=True)
     comparison = compare(result)
     path = folder / "results.json"
-    write_json(path, {"comparison": comparison, **result.to_json()})
+    write_json(path, {"comparison": comparison, "changed": describe(dict(overrides or {})), **result.to_json()})
     return result, comparison, path
 
 
@@ -92,9 +100,8 @@ def compare(result: Result) -> list[dict[str, Any]]:
     return records
 
 
-def _experiments(method: str) -> list[Path]:
-    shipped = experiment_file(method, None)
-    paths = [] if shipped is None else sorted(shipped.parent.glob("*.yaml"))
+def _experiments() -> list[Path]:
+    paths = sorted(resource_folder("experiments").glob("*/*.yaml"))
     return [path for path in paths if read_yaml(path).get("paper")]
 
 

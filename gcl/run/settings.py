@@ -24,14 +24,36 @@ EVALUATE = {"classification": {"name": "classification"}, "clustering": {"name":
 
 
 def experiment_file(method: str, dataset: str | None) -> Path | None:
-    """The shipped settings of a method: for a dataset (``collection/stem``), else its defaults, else ``None``.
+    """The shipped settings of a method or a family of experiments: for a dataset, else its defaults, else ``None``.
+
+    A dataset is ``collection/stem``.
 
     They are ``experiments/METHOD/STEM.yaml`` or, where collections share a stem, ``COLLECTION-STEM.yaml``.
     """
-    folder = resource_folder("experiments") / method
+    root = resource_folder("experiments")
+    alike = (entry for entry in root.iterdir() if entry.name.replace("-", "_") == method.lower().replace("-", "_"))
+    folder = next(alike, root / method)
     collection, _, stem = (dataset or "").rpartition("/")
     candidates = [f"{collection}-{stem}.yaml", f"{stem}.yaml", "default.yaml"]
     return next((path for name in candidates if (path := folder / name).is_file()), None)
+
+
+def experiment_method(name: str) -> str:
+    """The method of a family of shipped experiments: ``name`` itself, or what its files say (``pot-grace``: grace).
+
+    Raises:
+        ConfigError: neither a method nor a family of experiments (the nearest name is given).
+    """
+    if name in names("method") or ":" in name:
+        return name
+    families = {folder.name: folder for folder in resource_folder("experiments").iterdir() if folder.is_dir()}
+    spoken = {key.replace("-", "_"): folder for key, folder in families.items()}
+    folder = spoken.get(name.lower().replace("-", "_"))
+    files = [] if folder is None else sorted(folder.glob("*.yaml"))
+    method = read_yaml(files[0]).get("method") if files else None
+    if method is None:
+        raise ConfigError(unknown("method or experiment", name, {*names("method"), *families}))
+    return str(method)
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
