@@ -96,7 +96,7 @@ def resolve(slot: str, spec: Any, **overrides: Any) -> Any:
 
 def resolve_many(slot: str, spec: Any) -> dict[str, Any]:
     """The objects of named parts, in order."""
-    return {key: resolve(slot, value) for key, value in _as_parts(slot, spec).items()}
+    return {key: resolve(slot, value) for key, value in _as_parts(slot, spec).items() if value is not None}
 
 
 def describe(obj: Any) -> Any:
@@ -194,8 +194,9 @@ def _merge_parts(kind: str, spec: Any, preset: Any, where: str) -> dict[str, Any
     single = not isinstance(spec, Mapping) or NAME in spec
     below: dict[str, Any] = {} if single or preset is None else dict(preset)
     for key, part in parts.items():
-        if part is None:
-            below.pop(key, None)
+        if part is None:  # stays in the normal form where it takes out a part of the defaults
+            if key in below:
+                below[key] = None
         else:
             below[key] = _normalise(kind, part, below.get(key), f"{where}.{key}")
     return below

@@ -68,7 +68,10 @@ def test_named_parts_merge_by_key_and_null_takes_one_out():
     changed = normalise("knob", {"parts": {"edge": {"drop_prob": 0.4}}}, preset)["parts"]
     assert list(changed) == ["edge", "feature"]
     assert changed["edge"]["drop_prob"] == 0.4
-    assert list(normalise("knob", {"parts": {"feature": None}}, preset)["parts"]) == ["edge"]
+    without = normalise("knob", {"parts": {"feature": None}}, preset)["parts"]
+    assert without["feature"] is None  # so that it stays out when this is merged over the defaults again
+    assert list(resolve_many("augmenter", without)) == ["edge"]
+    assert normalise("knob", {"parts": without}, preset)["parts"] == without
     assert list(normalise("knob", {"parts": "identity"}, preset)["parts"]) == ["augmenter"]
 
 

@@ -28,7 +28,7 @@ from gcl.methods.grace import GRACE
 from gcl.run.pipeline import resume
 from gcl.run.reproduce import reproduce
 from gcl.run.run_directory import read_outputs, save_outputs
-from gcl.run.settings import experiment_file, parse_overrides, read_yaml, settle
+from gcl.run.settings import experiment_file, experiment_method, parse_overrides, read_yaml, settle
 
 NOTHING = {"classification": None, "clustering": None}
 QUICK = {"trainer": {"epochs": 2}, "evaluate": NOTHING, "floors": False}
@@ -198,14 +198,15 @@ def shipped():
 
 @pytest.mark.parametrize("path", shipped(), ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_every_shipped_experiment_runs_for_two_steps(path):
-    preset = read_yaml(path)
-    settings = settle(path.parent.name, None, overrides={}, preset=preset)
-    described = settle(path.parent.name, None, overrides={}, preset={**preset, **without_name(settings["method"])})
+    preset, method = read_yaml(path), experiment_method(path.parent.name)
+    assert preset.get("method", method) == method
+    settings = settle(method, None, overrides={}, preset=preset)
+    described = settle(method, None, overrides={}, preset={**preset, **without_name(settings["method"])})
     assert described["method"] == settings["method"]  # a written configuration is read back to the same
     figures = (preset.get("paper") or {}).get("figures", [])
     assert all(figure["evaluate"] in settings["evaluate"] and figure["source"] for figure in figures)
     result = gcl.pipeline(
-        path.parent.name, "karate", config=preset, seeds=1, floors=False,
+        method, "karate", config=preset, seeds=1, floors=False,
         trainer={"epochs": 2}, evaluate=dict.fromkeys(settings["evaluate"]),
     )  # fmt: skip
     assert result.runs[0].fit["steps"] == 2
@@ -213,6 +214,36 @@ def test_every_shipped_experiment_runs_for_two_steps(path):
 
 def without_name(record):
     return {key: value for key, value in record.items() if key != "name"}
+
+
+def test_experiments_of_the_pot_study_mask_no_attributes():
+    for path in shipped():
+        if path.parent.name.startswith("pot-"):
+            settings = settle(experiment_method(path.parent.name), None, overrides={}, preset=read_yaml(path))
+            for parts in settings["method"]["augment"].values():
+                assert [name for name, part in parts.items() if part is not None] == ["edge"]
+            assert settings["method"]["regularizer"]["name"] == "pot"
+
+
+def test_a_family_of_experiments_is_found_by_either_spelling():
+    assert experiment_method("pot-grace") == experiment_method("POT_GRACE") == experiment_method("grace") == "grace"
+    path = experiment_file("pot_grace", "node/cora")
+    assert (path.parent.name, path.stem) == ("pot-grace", "cora")
+    with pytest.raises(ConfigError, match="pot-grace"):
+        experiment_method("pot-grase")
+
+
+def test_a_reproduction_with_changes_names_them_and_needs_a_folder(tmp_path, data_root):
+    changes = {"regularizer": {"weight": 0.1}, "trainer": {"epochs": 1}, "evaluate": {"random": {"steps": 20}}}
+    with pytest.raises(ConfigError, match="--out"):
+        reproduce("pot-grace", "cora", overrides=changes, data_root=data_root)
+    result, comparison, path = reproduce(
+        "pot-grace", "cora", overrides={**changes, "floors": False}, seeds=1, out=tmp_path / "r", data_root=data_root
+    )
+    record = json.loads(path.read_text())
+    assert record["changed"]["regularizer"] == {"weight": 0.1}
+    assert result.settings["method"]["regularizer"]["weight"] == 0.1
+    assert [entry["paper"] for entry in comparison] == [79.2, 77.8]
 
 
 def test_reproducing_without_a_papers_figure_is_refused(tmp_path):
