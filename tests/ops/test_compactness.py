@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gcl.core.adjacency import Adjacency
+from gcl.ops.budgeted_bounds import BudgetedBounds
 from gcl.ops.compactness import (
     BoundedLayer,
+    certificate,
     certified_score,
     contrast_direction,
     output_interval,
@@ -499,3 +501,57 @@ def test_golden_values(slope):
     torch.testing.assert_close(values.amin(0), golden["minimum"], **close)
     best = torch.maximum(golden["fast"], golden["ibp"])
     torch.testing.assert_close(certified_score(bounds, bounds, X @ W1, layers, w), best, **close)
+
+
+# -- certificates -------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=150, deadline=None)
+@given(problems(), st.booleans())
+def test_a_certificate_lies_between_the_certified_score_and_the_true_minimum(problem, paths):
+    arcs, budget, deletion, x, layers, w, graphs, _ = problem
+    adjacency, product = adjacency_of(arcs), x @ layers[0].weight
+    found = certificate(BudgetedBounds(adjacency, budget, deletion=deletion), product, layers, w, paths=paths)
+    z, _ = network(gcn_matrix(graphs), x, layers)
+    assert (found <= (z * w).sum(-1).amin(0) + 1e-9).all()
+    bounds = bounds_of(arcs, budget, deletion, tight=True)
+    assert (found >= certified_score(bounds, bounds, product, layers, w) - 1e-9).all()
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.sampled_from([1, 3]).flatmap(lambda count: problems(num_layers=count)))
+def test_a_certificate_holds_for_any_depth(problem):
+    arcs, budget, deletion, x, layers, w, graphs, _ = problem
+    bounds = BudgetedBounds(adjacency_of(arcs), budget, deletion=deletion)
+    found = certificate(bounds, x @ layers[0].weight, layers, w)
+    z, _ = network(gcn_matrix(graphs), x, layers)
+    assert (found <= (z * w).sum(-1).amin(0) + 1e-9).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(problems())
+def test_counted_deletions_give_the_exact_minimum_where_neighbours_keep_their_degrees(problem):
+    """With a budget at one node only, no other degree changes, and the row's minimum is attained."""
+    arcs, budget, _, x, *_ = problem
+    alone = torch.zeros_like(budget)
+    node = int(budget.argmax())
+    alone[node] = budget[node]
+    bounds = BudgetedBounds(adjacency_of(arcs), alone, deletion="arcs")
+    low, high = bounds.interval(x, x)
+    values = gcn_matrix(admissible(arcs, alone, "arcs")) @ x
+    torch.testing.assert_close(low[node], values[:, node].amin(0))
+    torch.testing.assert_close(high[node], values[:, node].amax(0))
+
+
+@settings(max_examples=60, deadline=None)
+@given(problems())
+def test_counted_deletions_are_never_looser_than_entry_wise_bounds(problem):
+    arcs, budget, deletion, x, _, _, graphs, _ = problem
+    bounds = BudgetedBounds(adjacency_of(arcs), budget, deletion=deletion)
+    low, high = bounds.interval(x, x)
+    values = gcn_matrix(graphs) @ x
+    assert (low <= values.amin(0) + 1e-12).all()
+    assert (high >= values.amax(0) - 1e-12).all()
+    middle, radius = bounds.entrywise.of_matrix(x)
+    assert (low >= middle - radius - 1e-12).all()
+    assert (high <= middle + radius + 1e-12).all()
