@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from gcl.data.load import load_dataset
+    from gcl.run.certify import certify
     from gcl.run.pipeline import pipeline, resume
     from gcl.run.reproduce import reproduce
     from gcl.run.result import Result
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Result": "gcl.run.result",
     "Run": "gcl.run.run_directory",
+    "certify": "gcl.run.certify",
     "load_dataset": "gcl.data.load",
     "open_run": "gcl.run.run_directory",
     "pipeline": "gcl.run.pipeline",
@@ -27,7 +29,7 @@ _HOMES = {
     "resume": "gcl.run.pipeline",
 }
 
-__all__ = ["Result", "Run", "__version__", "load_dataset", "open_run", "pipeline", "reproduce", "resume"]
+__all__ = ["Result", "Run", "__version__", "certify", "load_dataset", "open_run", "pipeline", "reproduce", "resume"]
 
 
 def __getattr__(name: str) -> Any:

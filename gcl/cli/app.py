@@ -9,12 +9,12 @@ from typing import NoReturn
 import typer
 
 from gcl import __version__
-from gcl.cli import cluster, data, doctor, embed, evaluate, methods, reproduce, train
+from gcl.cli import certify, cluster, data, doctor, embed, evaluate, methods, reproduce, train
 from gcl.core.errors import GCLError
 
 app = typer.Typer(
     name="gcl",
-    help="Graph contrastive learning: train, evaluate, cluster, embed.",
+    help="Graph contrastive learning: train, evaluate, cluster, embed, certify.",
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
@@ -25,6 +25,7 @@ app.command("train")(train.train)
 app.add_typer(evaluate.app, name="evaluate")
 app.command("cluster")(cluster.cluster)
 app.command("embed")(embed.embed)
+app.command("certify")(certify.certify)
 app.command("reproduce")(reproduce.reproduce)
 app.add_typer(data.app, name="data")
 app.command("methods")(methods.methods)

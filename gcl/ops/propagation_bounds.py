@@ -6,7 +6,9 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+import numpy as np
 import torch
+from scipy.stats import binom
 from torch import Tensor
 
 from gcl.core.adjacency import Adjacency
@@ -184,3 +186,17 @@ def deletion_budget(drop_prob: Tensor, adjacency: Adjacency, *, keep_neighbor: b
     # Rounded to 6 digits first: the probability may have come as float32, and 0.3 * 15 is to be 4.5.
     most = (degree - 1).clamp(min=0) if keep_neighbor else degree
     return torch.minimum(torch.round(expected, decimals=6).round(), most).long()
+
+
+def covering_budget(drop_prob: float, degree: Tensor, coverage: float, *, keep_neighbor: bool = True) -> Tensor:
+    """The smallest budget that random dropping keeps with a probability, for each node by itself, ``[N]`` int64.
+
+    Args:
+        drop_prob: the probability with which each edge is dropped, independently.
+        degree: edges of each node, ``[N]``.
+        coverage: the probability that a node loses no more than its budget.
+        keep_neighbor: leave every node one neighbour, whatever the coverage.
+    """
+    quantile = torch.from_numpy(np.asarray(binom.ppf(coverage, degree.cpu().numpy(), drop_prob))).to(degree.device)
+    most = (degree - 1).clamp(min=0) if keep_neighbor else degree
+    return torch.minimum(quantile.clamp(min=0).long(), most.long())

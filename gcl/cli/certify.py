@@ -1,0 +1,135 @@
+"""``gcl certify``."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from gcl.cli.common import AsJson, DataRoot, interruptible, print_json
+from gcl.core.errors import ConfigError, OutputError
+from gcl.core.files import atomic_write
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from gcl.evaluate.compactness import Compactness
+
+COLUMNS = ("id", "degree", "budget", "value", "lower", "upper", "certified", "refuted")
+
+
+def certify(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    data: Annotated[str | None, typer.Argument(help="Another graph with the same features [the run's own].")] = None,
+    drop_prob: Annotated[float, typer.Option(help="Edges that every node may lose, as a share of its degree.")] = 0.3,
+    deletion: Annotated[
+        Literal["arcs", "edges"], typer.Option(help="Arcs go one by one, or edges with both their arcs.")
+    ] = "arcs",
+    coverage: Annotated[
+        float | None, typer.Option(help="Budgets that random dropping keeps with this probability [rounded mean].")
+    ] = None,
+    keep_neighbor: Annotated[bool, typer.Option(help="No node loses its last neighbour.")] = True,
+    samples: Annotated[int, typer.Option(help="Admissible graphs to try for the upper bound.")] = 100,
+    seed: Annotated[int, typer.Option(help="Of the sampled graphs.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Write every node's bounds, a new .csv file.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw them, a new .png, .svg or .pdf file.")] = None,
+    data_root: DataRoot = None,
+    json: AsJson = False,
+) -> None:
+    """Prove how close every node stays to itself when edges are deleted, and try to break it.
+
+    `gcl certify runs/first --drop-prob 0.2 --out certificates.csv --plot certificates.png`
+    """
+    if out is not None and out.suffix != ".csv":
+        raise ConfigError(f"--out {out} must end in .csv")
+    for path in (out, plot):
+        if path is not None and path.exists():
+            raise OutputError(f"{path} exists; choose another name or remove it first")
+    from gcl.report.compactness_plot import check_plot, plot_compactness
+
+    if plot is not None:
+        check_plot(plot)
+    from gcl.run.certify import certify as run_certificates
+    from gcl.run.certify import graph_of_run
+    from gcl.run.run_directory import open_run
+
+    opened = open_run(run)
+    dataset = graph_of_run(opened.settings, data, str(run), data_root)
+    with interruptible():
+        result = run_certificates(
+            opened,
+            dataset,
+            drop_prob=drop_prob,
+            deletion=deletion,
+            keep_neighbor=keep_neighbor,
+            coverage=coverage,
+            num_samples=samples,
+            seed=seed,
+        )
+    ids = dataset.node_ids or [str(index) for index in range(result.value.numel())]
+    if out is not None:
+        _write(out, result, ids, dataset.y)
+    if plot is not None:
+        plot_compactness(result, plot, title=f"{dataset.name}: {_protocol(result)}")
+    files = {name: str(path) for name, path in (("out", out), ("plot", plot)) if path is not None}
+    if json:
+        print_json({**result.to_json(dataset.y), "dataset": dataset.name, "seed": seed, **files})
+        return
+    from gcl.report.table import report_console
+
+    console = report_console()
+    _print(console, result, dataset.y, dataset.name)
+    for name, written in files.items():
+        console.print(f"{'every node' if name == 'out' else 'picture'}: {written}", soft_wrap=True)
+
+
+def _protocol(result: Compactness) -> str:
+    protocol = result.protocol
+    budget = f"rint({protocol['drop_prob']} degree)"
+    if protocol["coverage"] is not None:
+        budget = f"the {protocol['coverage']} quantile of Binomial(degree, {protocol['drop_prob']})"
+    what = "incoming arcs" if protocol["deletion"] == "arcs" else "edges"
+    keeps = ", never the last" if protocol["keep_neighbor"] else ""
+    return f"every node may lose {budget} {what}{keeps}"
+
+
+def _print(console: Console, result: Compactness, y: Any, name: str) -> None:
+    from rich.table import Table
+
+    console.print(f"compactness on [bold]{name}[/bold]: {_protocol(result)}", soft_wrap=True)
+    table = Table("nodes", *(("number", "may lose", "certified", "open", "refuted", "value", "lower", "upper")))
+    for column in table.columns[1:]:
+        column.justify = "right"
+    rows = {"all": result.summary()} | {f"degree {key}": group for key, group in result.by_degree().items()}
+    if y is not None:
+        rows |= {f"class {key}": group for key, group in result.by_class(y).items()}
+    for key, group in rows.items():
+        shares = [f"{100 * group[state]:.1f}" for state in ("certified", "open", "refuted")]
+        means = [f"{group[mean]:.3f}" for mean in ("value", "lower", "upper")]
+        table.add_row(key, f"{int(group['nodes']):,}", f"{group['budget']:.2f}", *shares, *means)
+    console.print(table)
+    console.print(
+        "certified: proved positive on every admissible graph (percent of nodes); refuted: an admissible graph was "
+        f"found where it is not; open: neither. Means of the value on the graph as it is and of both bounds; the upper "
+        f"one is the worst of {result.protocol['num_samples']} graphs tried.",
+        soft_wrap=True,
+    )
+
+
+def _write(path: Path, result: Compactness, ids: list[str], y: Any) -> None:
+    columns = [ids, result.degree.tolist(), result.budget.tolist()]
+    columns += [[repr(number) for number in part.tolist()] for part in (result.value, result.lower, result.upper)]
+    columns += [part.int().tolist() for part in (result.certified, result.refuted)]
+    names = list(COLUMNS)
+    if y is not None:
+        columns.append(y.tolist())
+        names.append("label")
+    with (
+        atomic_write(path, overwrite=False) as temporary,
+        open(temporary, "w", newline="", encoding="utf-8") as stream,
+    ):
+        writer = csv.writer(stream)
+        writer.writerow(names)
+        writer.writerows(zip(*columns, strict=True))

@@ -1,0 +1,261 @@
+"""Certificates of node compactness: what no admissible deletion of edges can bring about."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+
+from gcl.augment.arcs import draw_uniform
+from gcl.core.adjacency import Adjacency
+from gcl.core.errors import ConfigError
+from gcl.core.graph import Graph
+from gcl.core.view import View
+from gcl.ops.budgeted_bounds import BudgetedBounds
+from gcl.ops.compactness import BoundedLayer, certificate, contrast_direction
+from gcl.ops.matmul import linear
+from gcl.ops.propagation import Propagation
+from gcl.ops.propagation_bounds import Deletion, check_boundable, covering_budget, deletion_budget
+from gcl.ops.segment import segment_sum
+from gcl.ops.sparse_product import dot_arcs, sparse_product
+from gcl.regularizers.pot import bounded_layers, check_encoder
+
+# Paths of two arcs up to which they are followed, times the columns of the hidden layer: some minutes of one core.
+MOST_PATHS = 2 * 10**10
+
+
+@dataclass(frozen=True, eq=False)
+class Compactness:
+    """Bounds of every node's compactness.
+
+    Args:
+        value: on the graph as it is, float64 ``[N]``.
+        lower: proved: no admissible graph gives less, ``[N]``.
+        upper: found: some admissible graph gives this, ``[N]``.
+        budget: deletions allowed at each node, ``[N]``.
+        degree: its arcs, self-loops left out, ``[N]``.
+        protocol: what was asked: drop probability, deletion model, and so on.
+    """
+
+    value: Tensor
+    lower: Tensor
+    upper: Tensor
+    budget: Tensor
+    degree: Tensor
+    protocol: dict[str, Any]
+
+    @property
+    def certified(self) -> Tensor:
+        """Whether the compactness is proved positive, boolean ``[N]``."""
+        return self.lower > 0
+
+    @property
+    def refuted(self) -> Tensor:
+        """Whether an admissible graph was found where it is not positive, boolean ``[N]``."""
+        return self.upper <= 0
+
+    def summary(self, nodes: Tensor | None = None) -> dict[str, float]:
+        """Shares and means over some nodes (boolean ``[N]``; ``None`` = all)."""
+        pick = torch.ones_like(self.certified) if nodes is None else nodes
+        count = int(pick.sum())
+        if not count:
+            return {"nodes": 0}
+        certified, refuted = float(self.certified[pick].double().mean()), float(self.refuted[pick].double().mean())
+        return {
+            "nodes": count,
+            "budget": float(self.budget[pick].double().mean()),
+            "positive": float((self.value[pick] > 0).double().mean()),
+            "certified": certified,
+            "open": 1 - certified - refuted,
+            "refuted": refuted,
+            "value": float(self.value[pick].mean()),
+            "lower": float(self.lower[pick].mean()),
+            "upper": float(self.upper[pick].mean()),
+        }
+
+    def by_degree(self) -> dict[str, dict[str, float]]:
+        """Summaries by degree, in classes that double: 0, 1, 2, 3 to 4, 5 to 8, ..."""
+        groups, low, high = {}, 0, 0
+        most = int(self.degree.max()) if self.degree.numel() else 0
+        while low <= most:
+            pick = (self.degree >= low) & (self.degree <= high)
+            if bool(pick.any()):
+                groups[str(low) if low == high else f"{low}-{high}"] = self.summary(pick)
+            low, high = high + 1, max(1, 2 * high)
+        return groups
+
+    def by_class(self, y: Tensor) -> dict[str, dict[str, float]]:
+        """Summaries by label, ``[N]``, -1 = unlabelled."""
+        return {str(label): self.summary(y == label) for label in y[y >= 0].unique().tolist()}
+
+    def to_json(self, y: Tensor | None = None) -> dict[str, Any]:
+        """Protocol and summaries as plain values."""
+        record: dict[str, Any] = {
+            "task": "compactness",
+            "n": self.value.numel(),
+            "protocol": self.protocol,
+            "all": self.summary(),
+            "by_degree": self.by_degree(),
+        }
+        return record if y is None else {**record, "by_class": self.by_class(y)}
+
+
+@torch.no_grad()
+def compactness(
+    encoder: nn.Module,
+    graph: Graph,
+    *,
+    drop_prob: float = 0.3,
+    deletion: Deletion = "arcs",
+    keep_neighbor: bool = True,
+    coverage: float | None = None,
+    num_samples: int = 100,
+    paths: bool | None = None,
+    generator: Generator | None = None,
+) -> Compactness:
+    r"""Certifies the compactness of every node of a graph under a trained encoder.
+
+    .. math:: \min_{G'}\ z_i(G') \cdot w_i, \qquad
+        w_i = \hat z_i - \frac{1}{N-1} \sum_{j \ne i} \hat z_j \ \text{ on the graph as it is}
+
+    over all graphs G' that arise by deleting at most :math:`q_i` edges at every node i. The lower bound is proved
+    (:func:`gcl.ops.compactness.certificate`, in float64); the upper bound is the least value among sampled admissible
+    graphs, among them one that takes from every node the neighbours that speak for it most.
+
+    Yu, Wang, Zhang, Liu, Shi: *Provable Training for Graph Contrastive Learning*, NeurIPS 2023, arXiv 2309.13944,
+    define compactness; the certificate is our own.
+
+    Args:
+        encoder: a trained GCN (or another with ``affine_layers``).
+        graph: of one node type and one relation, without edge weights.
+        drop_prob: p of the budgets, from 0 and below 1: :math:`q_i = \mathrm{rint}(p\, d_i)`.
+        deletion: ``arcs``: every arc goes by itself, the budget counts those into a node, as our augmenters draw them;
+            ``edges``: both arcs of an edge go together, and the budget counts a node's edges.
+        keep_neighbor: no node loses its last neighbour.
+        coverage: in place of the rounded expectation, the smallest budget that a node whose edges are dropped
+            independently with probability p keeps with at least this probability, each node by itself.
+        num_samples: graphs to try for the upper bound, 0 or more.
+        paths: whether to follow paths of two arcs, which is tighter; ``None`` = where it takes no longer than minutes.
+        generator: of the samples.
+
+    Raises:
+        ConfigError: an encoder that cannot be bounded, by name, or a value out of range.
+        DataError: a graph with edge weights or several node types.
+    """
+    check_encoder(encoder, "a certificate")
+    _check_arguments(drop_prob, coverage, num_samples)
+    check_boundable(graph.adjacency)
+    adjacency = graph.adjacency.without_self_loops()
+    degree = adjacency.row_ptr.diff().long()
+    if coverage is None:
+        probability = torch.full((adjacency.num_arcs,), drop_prob, dtype=torch.float64, device=adjacency.device)
+        budget = deletion_budget(probability, adjacency, keep_neighbor=keep_neighbor)
+    else:
+        budget = covering_budget(drop_prob, degree, coverage, keep_neighbor=keep_neighbor)
+    layers = [
+        BoundedLayer(layer.weight.detach().double(), layer.bias.detach().double(), layer.slope)
+        for layer in bounded_layers(encoder)
+    ]
+    features = View.of(graph).features()
+    product = (
+        sparse_product(features, layers[0].weight)
+        if isinstance(features, Adjacency)
+        else linear(features.double(), layers[0].weight.t())
+    )
+    bounds = BudgetedBounds(adjacency, budget, deletion=deletion)
+    hidden, z = _encode(adjacency, product, layers)
+    direction = contrast_direction(z)
+    value = (z * direction).sum(1)
+    if paths is None:
+        paths = float(bounds.degree.square().sum()) * product.shape[1] <= MOST_PATHS
+    lower = torch.minimum(certificate(bounds, product, layers, direction, paths=paths), value)
+    attack = _Attack(adjacency, bounds.budget, deletion)
+    upper = value.clone()
+    for graph_now in attack.graphs(drop_prob, num_samples, _toward(adjacency, hidden, z, direction, layers), generator):
+        found = _encode(graph_now, product, layers)[1]
+        upper = torch.minimum(upper, (found * direction).sum(1))
+    protocol = {
+        "drop_prob": drop_prob,
+        "deletion": deletion,
+        "keep_neighbor": keep_neighbor,
+        "coverage": coverage,
+        "num_samples": num_samples,
+        "paths": bool(paths and len(layers) == 2),
+        "num_layers": len(layers),
+    }
+    return Compactness(value.cpu(), lower.cpu(), upper.cpu(), budget.cpu(), degree.cpu(), protocol)
+
+
+def _check_arguments(drop_prob: float, coverage: float | None, num_samples: int) -> None:
+    def is_number(value: Any) -> bool:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+    if not is_number(drop_prob) or not 0 <= drop_prob < 1:
+        raise ConfigError(f"drop_prob must be from 0 and below 1, got {drop_prob!r}")
+    if coverage is not None and (not is_number(coverage) or not 0 < coverage < 1):
+        raise ConfigError(f"coverage must be a probability above 0 and below 1, got {coverage!r}")
+    if isinstance(num_samples, bool) or not isinstance(num_samples, int) or num_samples < 0:
+        raise ConfigError(f"num_samples must be a whole number of at least 0, got {num_samples!r}")
+
+
+def _encode(adjacency: Adjacency, product: Tensor, layers: Sequence[BoundedLayer]) -> tuple[Tensor, Tensor]:
+    """The input of the last layer's weight and the embeddings, float64."""
+    operator = Propagation(adjacency, normalize="gcn")
+    hidden, image = product, product
+    for index, layer in enumerate(layers):
+        if index:
+            image = linear(hidden, layer.weight.t())
+        before, hidden = hidden, nn.functional.leaky_relu(operator.matmul(image) + layer.bias, layer.slope)
+    return before, hidden
+
+
+def _toward(
+    adjacency: Adjacency, hidden: Tensor, z: Tensor, direction: Tensor, layers: Sequence[BoundedLayer]
+) -> Tensor:
+    """What each arc adds to its target's value on the whole graph, up to a factor of the target, ``[E]``."""
+    slope = torch.where(z > 0, 1.0, layers[-1].slope).to(z.dtype)
+    image = hidden if len(layers) == 1 else linear(hidden, layers[-1].weight.t())  # [N, d]
+    degree = adjacency.row_ptr.diff().double() + 1
+    return dot_arcs(adjacency, slope * direction, image * degree.rsqrt().unsqueeze(1))
+
+
+class _Attack:
+    """Draws admissible graphs: the arcs of the lowest keys at every node go, as many as its budget allows."""
+
+    def __init__(self, adjacency: Adjacency, budget: Tensor, deletion: Deletion):
+        self.adjacency, self.budget, self.deletion = adjacency, budget, deletion
+
+    def graphs(
+        self, drop_prob: float, num_samples: int, toward: Tensor, generator: Generator | None
+    ) -> Iterator[Adjacency]:
+        """The greedy graph, then random ones: every second with whole budgets, the others with random parts of them."""
+        if not num_samples or not int(self.budget.sum()):
+            return
+        symmetric = self.deletion == "edges"
+        reverse = self.adjacency.t_perm.long() if symmetric else None
+        greedy = -toward if reverse is None else -(toward + toward[reverse])
+        yield self.without(greedy, self.budget)
+        for sample in range(1, num_samples):
+            keys = draw_uniform(self.adjacency, generator, symmetric=symmetric).double()
+            budget = self.budget
+            if sample % 2 == 0:
+                dropped = draw_uniform(self.adjacency, generator, symmetric=symmetric) < drop_prob
+                count = segment_sum(dropped.double(), row_ptr=self.adjacency.row_ptr).long()
+                budget = torch.minimum(budget, count)
+            yield self.without(keys, budget)
+
+    def without(self, keys: Tensor, budget: Tensor) -> Adjacency:
+        """The graph without the arcs of the lowest keys, at most ``budget`` at each node."""
+        row, count = self.adjacency.row.long(), self.adjacency.num_arcs
+        order = keys.argsort(stable=True)
+        order = order[row[order].argsort(stable=True)]
+        rank = torch.empty_like(order)
+        rank[order] = torch.arange(count, device=keys.device)
+        gone = rank - self.adjacency.row_ptr.long()[row] < budget[row]
+        if self.deletion == "edges":  # both ends must allow it
+            gone = gone & gone[self.adjacency.t_perm.long()]
+        return self.adjacency.masked(~gone)
