@@ -1,5 +1,7 @@
 """One augmenter a file."""
 
+from gcl.augment.adaptive_edge_drop import AdaptiveEdgeDrop
+from gcl.augment.adaptive_feature_mask import AdaptiveFeatureMask
 from gcl.augment.augmenter import Augmenter
 from gcl.augment.communal_attribute_voting import CommunalAttributeVoting
 from gcl.augment.communal_edge_drop import CommunalEdgeDrop
@@ -11,6 +13,8 @@ from gcl.augment.identity import Identity
 from gcl.augment.pyg_transform import PyGTransform
 
 __all__ = [
+    "AdaptiveEdgeDrop",
+    "AdaptiveFeatureMask",
     "Augmenter",
     "CommunalAttributeVoting",
     "CommunalEdgeDrop",

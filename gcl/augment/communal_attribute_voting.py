@@ -95,16 +95,18 @@ class CommunalAttributeVoting(Augmenter):
         return (self.drop_prob * score / score.mean()).clamp(0, self.max_drop_prob)
 
 
-def attribute_votes(features: Tensor | Adjacency, strength: Tensor) -> Tensor:
+def attribute_votes(features: Tensor | Adjacency, strength: Tensor, *, binary: bool = False) -> Tensor:
     r"""Votes :math:`\nu_f = \sum_v |X_{vf}| s_v`, float64 ``[F]``.
 
     Args:
         features: ``[N, F]``, dense or sparse; sparse ones stay so.
         strength: ``[N]``.
+        binary: put :math:`1[X_{vf} \ne 0]` in place of :math:`|X_{vf}|`.
     """
     strength = strength.double()
     if isinstance(features, Adjacency):
-        votes = features.values(torch.float64).abs() * strength[features.row.long()]
+        values = features.values(torch.float64).abs()
+        votes = (values.sign() if binary else values) * strength[features.row.long()]
         return torch.zeros(features.shape[1], dtype=torch.float64, device=features.device).index_add_(
             0, features.col.long(), votes
         )
@@ -112,7 +114,8 @@ def attribute_votes(features: Tensor | Adjacency, strength: Tensor) -> Tensor:
     votes = torch.zeros(features.shape[1], dtype=torch.float64, device=features.device)
     wide = votes.new_empty(min(rows, features.shape[0]), features.shape[1])
     for block, weight in zip(features.split(rows), strength.split(rows), strict=True):
-        votes.addmv_(wide[: block.shape[0]].copy_(block).abs_().T, weight)
+        part = wide[: block.shape[0]].copy_(block).abs_()
+        votes.addmv_((part.sign_() if binary else part).T, weight)
     return votes
 
 

@@ -8,10 +8,13 @@ from __future__ import annotations
 PARTS: dict[str, dict[str, str]] = {
     "method": {
         "csgcl": "gcl.methods.csgcl:CSGCL",
+        "gca": "gcl.methods.gca:GCA",
         "grace": "gcl.methods.grace:GRACE",
         "two_view": "gcl.methods.two_view:TwoView",
     },
     "augmenter": {
+        "adaptive_edge_drop": "gcl.augment.adaptive_edge_drop:AdaptiveEdgeDrop",
+        "adaptive_feature_mask": "gcl.augment.adaptive_feature_mask:AdaptiveFeatureMask",
         "communal_attribute_voting": "gcl.augment.communal_attribute_voting:CommunalAttributeVoting",
         "communal_edge_drop": "gcl.augment.communal_edge_drop:CommunalEdgeDrop",
         "compose": "gcl.augment.compose:Compose",
@@ -46,6 +49,7 @@ PARTS: dict[str, dict[str, str]] = {
 # One line a method, for `gcl methods`.
 METHOD_SUMMARIES = {
     "csgcl": "CSGCL: community attribute voting, communal edge dropping, Team-up (Chen et al., IJCAI 2023)",
+    "gca": "GCA: edges and attributes dropped by centrality (Zhu et al., WWW 2021)",
     "grace": "GRACE: edge dropping and attribute masking with InfoNCE (Zhu et al., arXiv 2006.04131)",
     "two_view": "any augmenters, encoder, projector and loss, put together by configuration",
 }

@@ -12,6 +12,8 @@ from torch_geometric.transforms import Compose as PyGCompose
 
 import gcl.augment
 from gcl.augment import (
+    AdaptiveEdgeDrop,
+    AdaptiveFeatureMask,
     Augmenter,
     CommunalAttributeVoting,
     CommunalEdgeDrop,
@@ -44,6 +46,10 @@ SWEEP = {
     "EdgeDrop": lambda: EdgeDrop(0.4),
     "EdgeDrop symmetric": lambda: EdgeDrop(0.7, symmetric=True),
     "FeatureMask": lambda: FeatureMask(0.5),
+    "AdaptiveEdgeDrop": lambda: AdaptiveEdgeDrop(0.4),
+    "AdaptiveEdgeDrop by PageRank": lambda: AdaptiveEdgeDrop(0.4, centrality="pagerank"),
+    "AdaptiveEdgeDrop symmetric": lambda: AdaptiveEdgeDrop(0.6, centrality="eigenvector", symmetric=True),
+    "AdaptiveFeatureMask": lambda: AdaptiveFeatureMask(0.5),
     "CommunalEdgeDrop": lambda: CommunalEdgeDrop(0.3),
     "CommunalEdgeDrop symmetric": lambda: CommunalEdgeDrop(0.7, max_drop_prob=0.8, symmetric=True),
     "CommunalAttributeVoting": lambda: CommunalAttributeVoting(0.5),
