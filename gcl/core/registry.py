@@ -7,6 +7,7 @@ from __future__ import annotations
 
 PARTS: dict[str, dict[str, str]] = {
     "method": {
+        "costa": "gcl.methods.costa:COSTA",
         "csgcl": "gcl.methods.csgcl:CSGCL",
         "gca": "gcl.methods.gca:GCA",
         "grace": "gcl.methods.grace:GRACE",
@@ -48,6 +49,7 @@ PARTS: dict[str, dict[str, str]] = {
 
 # One line a method, for `gcl methods`.
 METHOD_SUMMARIES = {
+    "costa": "COSTA: random sketches of the nodes of two edge-dropped views (Zhang et al., KDD 2022)",
     "csgcl": "CSGCL: community attribute voting, communal edge dropping, Team-up (Chen et al., IJCAI 2023)",
     "gca": "GCA: edges and attributes dropped by centrality (Zhu et al., WWW 2021)",
     "grace": "GRACE: edge dropping and attribute masking with InfoNCE (Zhu et al., arXiv 2006.04131)",

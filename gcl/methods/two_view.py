@@ -219,7 +219,7 @@ class TwoView(Method):
         return Outputs({"embedding": self.encoder_.embed(graph)})
 
     @torch.no_grad()
-    def two_views(self, graph: Graph, streams: Streams) -> tuple[Tensor, Tensor]:
+    def two_views(self, graph: Graph, streams: Streams) -> tuple[Tensor, Tensor] | None:
         """Embeddings of two fresh views in evaluation mode, ``[N, d]`` each."""
         views = self._views(graph, streams, "diagnostics")
         return self.encoder_.embed(views[0]), self.encoder_.embed(views[1])
