@@ -31,6 +31,7 @@ class LossContext:
         assignment: soft assignment, ``[N, K]``, rows sum to 1.
         positives: graph of positive pairs, N by N.
         pair_weight: a ``PairWeight`` of ``gcl.ops``: log weights of pairs by row and column tensors.
+        negative_weights: ``NegativeWeights`` of ``gcl.losses.progcl``; ``None`` before they are fitted.
     """
 
     epoch: int = 0
@@ -42,6 +43,7 @@ class LossContext:
     assignment: Tensor | None = None
     positives: Adjacency | None = None
     pair_weight: Any = None
+    negative_weights: Any = None
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ PARTS: dict[str, dict[str, str]] = {
         "csgcl": "gcl.methods.csgcl:CSGCL",
         "gca": "gcl.methods.gca:GCA",
         "grace": "gcl.methods.grace:GRACE",
+        "progcl": "gcl.methods.progcl:ProGCL",
         "two_view": "gcl.methods.two_view:TwoView",
     },
     "augmenter": {
@@ -37,6 +38,7 @@ PARTS: dict[str, dict[str, str]] = {
     "loss": {
         "infonce": "gcl.losses.infonce:InfoNCE",
         "nt_xent": "gcl.losses.nt_xent:NTXent",
+        "progcl": "gcl.losses.progcl:ProGCLLoss",
         "team_up": "gcl.losses.team_up:TeamUp",
     },
     "regularizer": {"pot": "gcl.regularizers.pot:POT"},
@@ -53,5 +55,6 @@ METHOD_SUMMARIES = {
     "csgcl": "CSGCL: community attribute voting, communal edge dropping, Team-up (Chen et al., IJCAI 2023)",
     "gca": "GCA: edges and attributes dropped by centrality (Zhu et al., WWW 2021)",
     "grace": "GRACE: edge dropping and attribute masking with InfoNCE (Zhu et al., arXiv 2006.04131)",
+    "progcl": "ProGCL: GCA with negatives weighed by a Beta mixture (Xia et al., ICML 2022)",
     "two_view": "any augmenters, encoder, projector and loss, put together by configuration",
 }
