@@ -21,7 +21,7 @@ from gcl.methods.two_view import NodeOrder, Parts, TwoView
 from gcl.ops.beta_mixture import BetaMixture
 from gcl.ops.unit_rows import unit_rows
 
-POINTS = 4097  # of the table of weights
+POINTS = 2**14 + 1  # of the table of weights, which is linear in between
 COLUMNS = 100  # whose similarities the mixture is fitted to
 
 VIEWS = adaptive_views((0.6, 0.3), (0.2, 0.3), "eigenvector")

@@ -34,6 +34,7 @@ class BetaMixture:
         .. math:: \alpha = \mu \Big( \frac{\mu (1 - \mu)}{v} - 1 \Big), \qquad \beta = \alpha\, \frac{1 - \mu}{\mu}
 
         It starts from (1, 2) and (2, 1). A :math:`\beta_2` below 1 becomes 1.01, so that the second density falls at 1.
+        EM can swap the components; they are returned by their means, which the authors' program does not see to.
         ProGCL: Xia, Wu, Wang, Li, ICML 2022, arXiv 2110.02027.
 
         Args:
@@ -68,7 +69,8 @@ class BetaMixture:
             if float(beta[1]) < 1:
                 beta[1] = 1.01
             mixture = cls(alpha, beta, total / total.sum())
-        return mixture
+        order = (mixture.alpha / (mixture.alpha + mixture.beta)).argsort()
+        return cls(mixture.alpha[order], mixture.beta[order], mixture.weight[order])
 
     def posterior(self, x: Tensor) -> Tensor:
         """The probability that a value came from the first component, float64, in the shape of ``x``."""

@@ -14,10 +14,14 @@ import gcl.losses
 from gcl.core.context import LossContext
 from gcl.losses.infonce import InfoNCE
 from gcl.losses.nt_xent import NTXent
+from gcl.losses.progcl import Direction, NegativeWeights, ProGCLLoss, mean_weight
 from gcl.losses.team_up import TeamUp
 
 NUM_NODES, DIM = 30, 8
 RAMPED = LossContext(epoch=1000, node_weight=torch.linspace(0, 0.2, NUM_NODES))
+UNIT = torch.nn.functional.normalize(torch.randn(NUM_NODES, 4, generator=torch.Generator().manual_seed(9)))
+EVEN = Direction(UNIT, UNIT, torch.linspace(0.1, 1, 9), mean_weight(UNIT, UNIT, torch.linspace(0.1, 1, 9)))
+WEIGHED = LossContext(negative_weights=NegativeWeights((EVEN, EVEN)))
 
 # One entry for each way that a loss works; a new class in gcl.losses needs one here.
 CASES: dict[str, tuple[nn.Module, LossContext | None]] = {
@@ -26,6 +30,9 @@ CASES: dict[str, tuple[nn.Module, LossContext | None]] = {
     "InfoNCE compat": (InfoNCE(0.5, compat="pygcl-0.1.2"), None),
     "NTXent": (NTXent(0.5), None),
     "TeamUp": (TeamUp(0.5), RAMPED),
+    "ProGCL before its fit": (ProGCLLoss(0.5), None),
+    "ProGCL weight": (ProGCLLoss(0.5), WEIGHED),
+    "ProGCL mix": (ProGCLLoss(0.5, mode="mix", num_mixed=9), WEIGHED),
 }
 
 
