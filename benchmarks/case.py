@@ -69,7 +69,7 @@ class Case:
         plain_only_with_all: leave the plain side out unless ``--all`` is given.
         memory: measure peak memory of both sides in fresh processes.
         timed: ``False`` measures memory only.
-        goals: of ``ratio``, ``memory_ratio``, ``share`` (at least), ``peak_mib``, ``seconds`` (at most).
+        goals: of ``ratio``, ``memory_ratio``, ``share`` (at least), ``peak_mib``, ``seconds``, ``of_base`` (at most).
         note: what a reader must know.
     """
 

@@ -122,11 +122,12 @@ def judge(row: dict[str, Any], limits: list[dict[str, float]], threads: int) -> 
         "share": row["share"],
         "peak_mib": ours.get("peak_mib"),
         "seconds": ours.get(clock),
+        "of_base": row["of_base"],
     }
     row["met"] = {
         name: None
         if measured[name] is None
-        else bool((measured[name] >= goal) == (name not in ("peak_mib", "seconds")))
+        else bool((measured[name] >= goal) == (name not in ("peak_mib", "seconds", "of_base")))
         for name, goal in row["goals"].items()
     }
 

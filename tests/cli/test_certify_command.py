@@ -1,0 +1,81 @@
+"""``gcl certify`` as a process."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    import gcl
+
+    folder = tmp_path_factory.mktemp("certify") / "run"
+    gcl.pipeline(
+        "grace", "karate", trainer={"epochs": 3}, evaluate=False, floors=False, out=folder,
+        regularizer={"name": "pot", "weight": 0.3}, augment={"view1": {"feature": None}, "view2": {"feature": None}},
+    )  # fmt: skip
+    return folder
+
+
+def test_table_file_and_picture(gcl, trained, tmp_path):
+    pytest.importorskip("matplotlib")
+    out, plot = tmp_path / "c.csv", tmp_path / "c.svg"
+    done = gcl("certify", str(trained), "--drop-prob", "0.2", "--out", str(out), "--plot", str(plot))
+    assert done.code == 0, done.err
+    assert "every node may lose rint(0.2 degree) incoming arcs, never the last" in " ".join(done.out.split())
+    assert "degree 3-4" in done.out
+    assert "class 1" in done.out
+    rows = list(csv.DictReader(out.open()))
+    assert len(rows) == 34
+    for row in rows:
+        assert float(row["lower"]) <= float(row["upper"]) <= float(row["value"])
+        assert (row["certified"] == "1") == (float(row["lower"]) > 0)
+    assert plot.read_text().startswith("<?xml")
+    again = gcl("certify", str(trained), "--out", str(out))
+    assert again.code == 2
+    assert "exists" in again.err
+
+
+def test_json_is_what_the_table_says(gcl, trained):
+    done = gcl("certify", str(trained), "--drop-prob", "0.1", "--deletion", "edges", "--samples", "3", "--json")
+    assert done.code == 0, done.err
+    record = json.loads(done.out)
+    assert record["protocol"]["deletion"] == "edges"
+    assert record["all"]["nodes"] == 34
+    assert set(record["by_class"]) == {"0", "1", "2", "3"} or len(record["by_class"]) >= 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--drop-prob", "1"], "drop_prob must be from 0 and below 1"),
+        (["--out", "c.txt"], "must end in .csv"),
+        (["--plot", "c.jpg"], "must end in one of .png"),
+        (["--coverage", "0"], "coverage must be"),
+    ],
+)
+def test_misuse_is_one_sentence(gcl, trained, arguments, sentence):
+    done = gcl("certify", str(trained), *arguments)
+    assert done.code == 2
+    assert sentence in done.err
+    assert len(done.err.strip().splitlines()) == 1
+
+
+def test_a_folder_without_a_run_is_refused(gcl, tmp_path):
+    done = gcl("certify", str(tmp_path))
+    assert done.code == 2
+    assert "holds no run" in done.err
+
+
+def test_an_encoder_that_cannot_be_bounded_is_refused_by_name(gcl, tmp_path):
+    import gcl as package
+
+    package.pipeline(
+        "grace", "karate", encoder="mlp", trainer={"epochs": 1}, evaluate=False, floors=False, out=tmp_path / "run"
+    )
+    done = gcl("certify", str(tmp_path / "run"))
+    assert done.code == 2
+    assert "cannot bound the encoder MLP" in done.err

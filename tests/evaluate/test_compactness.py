@@ -1,0 +1,167 @@
+"""Certificates of trained encoders: sound, reported honestly, and refused where there are none."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import binom
+
+import gcl
+from gcl.core.adjacency import Adjacency
+from gcl.core.errors import ConfigError, DataError
+from gcl.core.graph import Graph
+from gcl.core.view import View
+from gcl.data.load import load_dataset
+from gcl.encoders.gcn import GCN
+from gcl.encoders.mlp import MLP
+from gcl.evaluate.compactness import compactness
+from gcl.ops.propagation_bounds import covering_budget
+
+
+def random_graph(size, seed, density=0.5):
+    generator = torch.Generator().manual_seed(seed)
+    pairs = torch.combinations(torch.arange(size))
+    pairs = pairs[torch.rand(len(pairs), generator=generator) < density][:7]
+    arcs = torch.cat([pairs, pairs.flip(1)]).t()
+    x = torch.randn(size, 3, generator=generator)
+    return Graph.homogeneous(x, Adjacency.from_edge_index(arcs, (size, size)))
+
+
+def encoder_of(graph, **arguments):
+    torch.manual_seed(0)
+    encoder = GCN(out_channels=4, **arguments).build(graph.spec)
+    for bias in encoder.layers_.biases:
+        torch.nn.init.normal_(bias, std=0.2)
+    return encoder
+
+
+def direction(z):
+    unit = torch.nn.functional.normalize(z)
+    return unit - (unit.sum(0) - unit) / (len(z) - 1)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.integers(4, 6), st.integers(0, 10**6), st.sampled_from([0.2, 0.4, 0.6]), st.sampled_from(["arcs", "edges"]),
+    st.booleans(), st.sampled_from([1, 2, 3]),
+)  # fmt: skip
+def test_no_admissible_graph_breaks_the_lower_bound_and_some_attains_the_upper(size, seed, p, deletion, keep, depth):
+    graph = random_graph(size, seed)
+    encoder = encoder_of(graph, num_layers=depth, activation="prelu")
+    found = compactness(
+        encoder, graph, drop_prob=p, deletion=deletion, keep_neighbor=keep, num_samples=15,
+        generator=torch.Generator().manual_seed(1),
+    )  # fmt: skip
+    encoder = encoder.double()
+    double = dataclasses.replace(graph, features={"node": graph.x.double()})
+    w = direction(encoder.embed(double))
+    adjacency, values = graph.adjacency, []
+    row, col = adjacency.row.long(), adjacency.col.long()
+    free = (row < col).nonzero().squeeze(1) if deletion == "edges" else torch.arange(adjacency.num_arcs)
+    if len(free) > 10:  # 14 arcs: some of them only
+        free = free[torch.randperm(len(free), generator=torch.Generator().manual_seed(seed))[:10]]
+    for gone in itertools.product([False, True], repeat=len(free)):
+        drop = torch.zeros(adjacency.num_arcs, dtype=torch.bool)
+        drop[free[torch.tensor(gone, dtype=torch.bool)]] = True
+        if deletion == "edges":
+            drop |= drop[adjacency.t_perm.long()]
+        lost = torch.zeros(size, dtype=torch.int64).index_add_(0, row, drop.long())
+        if (lost <= found.budget).all():
+            view = View.of(double).with_adjacency("edge", adjacency.masked(~drop))
+            values.append((encoder.embed(view) * w).sum(1))
+    least = torch.stack(values).amin(0)
+    assert (found.lower <= least + 1e-9).all()
+    assert (found.lower <= found.upper + 1e-12).all()
+    assert (found.upper <= found.value).all()
+    if len(free) == adjacency.num_arcs or deletion == "edges":  # all admissible graphs were seen
+        assert (found.upper >= least - 1e-6).all()
+    torch.testing.assert_close(found.value, (encoder.embed(double) * w).sum(1), rtol=1e-6, atol=1e-7)
+
+
+def test_without_deletions_the_bounds_meet_the_value():
+    graph = load_dataset("karate").graph.for_training()
+    found = compactness(encoder_of(graph), graph, drop_prob=0.0)
+    torch.testing.assert_close(found.lower, found.value)
+    assert torch.equal(found.upper, found.value)
+    assert found.summary()["certified"] == found.summary()["positive"]
+
+
+def test_more_deletions_certify_less_and_more_graphs_refute_more():
+    graph = load_dataset("karate").graph.for_training()
+    encoder = encoder_of(graph)
+    shares = [compactness(encoder, graph, drop_prob=p).lower for p in (0.1, 0.3, 0.5)]
+    assert (shares[0] >= shares[1] - 1e-12).all()
+    assert (shares[1] >= shares[2] - 1e-12).all()
+    few, many = (
+        compactness(encoder, graph, num_samples=n, generator=torch.Generator().manual_seed(0)).upper for n in (1, 60)
+    )
+    assert (many <= few).all()
+    assert (many < few).any()
+    paths = compactness(encoder, graph, paths=True).lower
+    assert (paths >= compactness(encoder, graph, paths=False).lower - 1e-12).all()
+
+
+def test_summaries_partition_the_nodes():
+    data = load_dataset("karate")
+    found = compactness(encoder_of(data.graph), data.graph, drop_prob=0.4)
+    for groups in (found.by_degree(), found.by_class(data.y)):
+        assert sum(group["nodes"] for group in groups.values()) == 34
+        for group in groups.values():
+            assert group["certified"] + group["open"] + group["refuted"] == pytest.approx(1)
+            assert group["lower"] <= group["upper"] <= group["value"]
+    assert list(found.by_degree()) == ["1", "2", "3-4", "5-8", "9-16", "17-32"]
+    mean = sum(g["nodes"] * g["lower"] for g in found.by_degree().values()) / 34
+    assert mean == pytest.approx(found.summary()["lower"])
+    assert found.to_json(data.y)["by_class"]
+
+
+def test_covering_budgets_are_binomial_quantiles():
+    degree = torch.tensor([0, 1, 2, 10, 100])
+    budget = covering_budget(0.3, degree, 0.95, keep_neighbor=False)
+    for d, q in zip(degree.tolist(), budget.tolist(), strict=True):
+        assert binom.cdf(q, d, 0.3) >= 0.95
+        assert q == 0 or binom.cdf(q - 1, d, 0.3) < 0.95
+    assert covering_budget(0.9, degree, 0.99).tolist()[:3] == [0, 0, 1]
+    graph = load_dataset("karate").graph.for_training()
+    encoder = encoder_of(graph)
+    wide = compactness(encoder, graph, coverage=0.95, keep_neighbor=False)
+    assert (wide.lower <= compactness(encoder, graph).lower + 1e-9).all()
+
+
+def test_what_cannot_be_certified_is_refused():
+    graph = load_dataset("karate").graph.for_training()
+    encoder = encoder_of(graph)
+    for arguments, match in (
+        ({"drop_prob": 1.0}, "below 1"),
+        ({"drop_prob": float("nan")}, "below 1"),
+        ({"coverage": 1.0}, "coverage"),
+        ({"num_samples": -1}, "num_samples"),
+    ):
+        with pytest.raises(ConfigError, match=match):
+            compactness(encoder, graph, **arguments)
+    with pytest.raises(ConfigError, match="a certificate cannot bound the encoder MLP"):
+        compactness(MLP(out_channels=4).build(graph.spec), graph)
+    with pytest.raises(ConfigError, match="elu"):
+        compactness(encoder_of(graph, activation="elu"), graph)
+    weighted = dataclasses.replace(graph, relations={"edge": graph.adjacency.with_weight(torch.rand(156))})
+    with pytest.raises(DataError, match="edge weights"):
+        compactness(encoder, weighted)
+
+
+def test_a_run_and_a_result_are_certified_alike(tmp_path):
+    result = gcl.pipeline(
+        "grace", "karate", trainer={"epochs": 3}, evaluate=False, floors=False, out=tmp_path / "run",
+        regularizer={"name": "pot", "mode": "certified"}, augment={"view1": {"feature": None}, "view2": {"feature": None}},
+    )  # fmt: skip
+    one, two = gcl.certify(result, drop_prob=0.2), gcl.certify(tmp_path / "run", drop_prob=0.2)
+    assert torch.equal(one.lower, two.lower)
+    assert torch.equal(one.upper, two.upper)
+    other = gcl.certify(tmp_path / "run", load_dataset("karate"), drop_prob=0.2)
+    assert torch.equal(one.lower, other.lower)
+    with pytest.raises(DataError, match="feature columns"):
+        gcl.certify(result, "digits")
