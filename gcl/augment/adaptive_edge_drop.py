@@ -39,7 +39,7 @@ class AdaptiveEdgeDrop(Augmenter):
         drop_prob: p, from 0 to 1.
         centrality: ``degree``, ``pagerank`` or ``eigenvector``.
         max_drop_prob: θ, the largest probability of dropping an arc.
-        symmetric: draw each undirected edge once, so that both of its arcs stay or go; with the mean of their π.
+        symmetric: draw each undirected edge once, so that both of its arcs stay or go; with the mean of their ψ.
         compat: ``gca`` takes for ``pagerank`` what the authors' program computes, a random walk that is not PageRank.
 
     Attributes:

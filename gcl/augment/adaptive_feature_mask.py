@@ -28,9 +28,9 @@ class AdaptiveFeatureMask(Augmenter):
         \qquad \delta_f = \min(p\, \psi_f,\, \theta)
 
     with the centrality c. Column f is zeroed for all nodes with probability δ_f. An attribute that no node of positive
-    centrality has counts as the most important: masking it does nothing, and it takes no part in the mean. All
-    attributes are masked with probability p where they are equal. Zhu et al.: *Graph Contrastive Learning with Adaptive
-    Augmentation*, WWW 2021, arXiv 2010.14945.
+    centrality has (nobody, or isolated nodes only) is never masked, as in communal attribute voting, and takes no part
+    in the mean. All attributes are masked with probability p where they are equal. Zhu et al.: *Graph Contrastive
+    Learning with Adaptive Augmentation*, WWW 2021, arXiv 2010.14945.
 
     Args:
         drop_prob: p, from 0 to 1.

@@ -7,6 +7,7 @@ from typing import Literal, get_args
 import numpy as np
 import scipy.sparse as sp
 import torch
+from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import ArpackNoConvergence, eigs, eigsh
 from torch import Tensor
 
@@ -18,6 +19,7 @@ CentralityName = Literal["degree", "pagerank", "eigenvector"]
 DAMPING = 0.85
 TOLERANCE = 1e-12
 MOST_STEPS = 1000
+TIE = 1e-9  # relative difference below which two parts of a graph have the same eigenvalue
 DENSE = 64  # nodes up to which the dense eigensolver is used
 
 
@@ -29,7 +31,8 @@ def centrality(adjacency: Adjacency, kind: CentralityName = "degree") -> Tensor:
     ``pagerank``     the fixed point of :math:`x_i = 0.15 / N + 0.85 \sum_{j \to i} x_j / d^{out}_j`, with the mass of
                      nodes without outgoing arcs spread over all nodes
     ``eigenvector``  the leading eigenvector of :math:`x_i = \lambda^{-1} \sum_{j \to i} x_j`, of length 1, negative
-                     entries set to 0
+                     entries set to 0; of an undirected graph only the parts with the largest eigenvalue have one above
+                     0, and a directed graph without a cycle has none
     ===============  ================================================================================================
 
     Weights and dropped arcs are not looked at.
@@ -86,25 +89,63 @@ def _pagerank(adjacency: Adjacency) -> Tensor:
 
 
 def _eigenvector(adjacency: Adjacency) -> Tensor:
-    num_nodes = adjacency.shape[0]
-    if not num_nodes or not adjacency.num_arcs:
-        return torch.zeros(num_nodes, dtype=torch.float64, device=adjacency.device)
-    row_ptr, col = adjacency.row_ptr.cpu().numpy(), adjacency.col.cpu().numpy()
-    matrix = sp.csr_matrix((np.ones(adjacency.num_arcs), col, row_ptr), adjacency.shape)
-    if num_nodes <= DENSE:
-        values, vectors = np.linalg.eig(matrix.toarray())
-        vector = vectors[:, values.real.argmax()].real
+    vector = np.zeros(adjacency.shape[0])
+    if adjacency.num_arcs:
+        row_ptr, col = adjacency.row_ptr.cpu().numpy(), adjacency.col.cpu().numpy()
+        matrix = sp.csr_matrix((np.ones(adjacency.num_arcs), col, row_ptr), adjacency.shape)
+        vector = _by_part(matrix) if adjacency.symmetric else _directed(matrix)
+    return torch.from_numpy(vector).to(adjacency.device)
+
+
+def _by_part(matrix: sp.csr_matrix) -> np.ndarray:
+    """The leading eigenvector of an undirected graph, exactly 0 outside the parts that have the largest eigenvalue.
+
+    A connected part has one leading eigenvector. Where several parts share the eigenvalue, this is the projection of
+    the uniform vector on theirs, which does not depend on the order of the nodes.
+    """
+    num_parts, part = connected_components(matrix, directed=False)
+    members = np.split(np.argsort(part, kind="stable"), np.cumsum(np.bincount(part, minlength=num_parts))[:-1])
+    most = np.zeros(num_parts)  # largest degree in each part, which its eigenvalue does not exceed
+    np.maximum.at(most, part, np.diff(matrix.indptr))
+    best, vector = 0.0, np.zeros(matrix.shape[0])
+    for index in np.argsort(-most, kind="stable"):
+        if most[index] < best * (1 - TIE):
+            break
+        nodes = members[index]
+        value, own = _leading(matrix if num_parts == 1 else matrix[nodes][:, nodes])
+        if value > best * (1 + TIE):
+            vector[:] = 0
+        if value >= best * (1 - TIE):
+            best = max(best, value)
+            vector[nodes] = own * own.sum()
+    return vector / np.linalg.norm(vector)
+
+
+def _directed(matrix: sp.csr_matrix) -> np.ndarray:
+    """The leading eigenvector of a directed graph; 0 where there is no cycle, as every eigenvalue is 0 there."""
+    num_nodes = matrix.shape[0]
+    num_parts, _ = connected_components(matrix, connection="strong")
+    if num_parts == num_nodes and not matrix.diagonal().any():
+        return np.zeros(num_nodes)
+    return _leading(matrix, symmetric=False)[1]
+
+
+def _leading(matrix: sp.csr_matrix, *, symmetric: bool = True) -> tuple[float, np.ndarray]:
+    """The largest eigenvalue and its vector, of length 1 and without negative entries."""
+    if matrix.shape[0] <= DENSE:
+        values, vectors = (np.linalg.eigh if symmetric else np.linalg.eig)(matrix.toarray())
     else:
-        start = np.ones(num_nodes)
         try:
-            if adjacency.symmetric:
-                vector = eigsh(matrix, k=1, which="LA", v0=start)[1][:, 0]
+            start = np.ones(matrix.shape[0])
+            if symmetric:
+                values, vectors = eigsh(matrix, k=1, which="LA", v0=start)
             else:
-                vector = eigs(matrix, k=1, which="LR", v0=start)[1][:, 0].real
+                values, vectors = eigs(matrix, k=1, which="LR", v0=start)
         except ArpackNoConvergence as error:
             raise DataError(
                 "the leading eigenvector does not converge on this graph; use centrality='degree'"
             ) from error
-    vector = vector * (1 if vector.sum() >= 0 else -1)
-    vector = np.maximum(vector, 0) / np.linalg.norm(vector)
-    return torch.from_numpy(vector).to(adjacency.device)
+    leading = values.real.argmax()
+    vector = vectors[:, leading].real
+    vector = np.maximum(vector if vector.sum() >= 0 else -vector, 0)
+    return float(values[leading].real), vector / np.linalg.norm(vector)

@@ -165,3 +165,28 @@ def test_gcas_budgets_follow_its_probabilities(graph):
     budget = method.regularizer_state_["budget1"]
     assert torch.equal(budget, torch.minimum(expected.long(), degree - 1))
     method.training_step(Batch(graph), Clock(epoch=1), streams).loss.backward()
+
+
+# -- both ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [COSTA, GCA, lambda **parts: COSTA(views="single", **parts)])
+def test_a_seed_repeats_a_step_and_another_does_not(graph, make):
+    losses = []
+    for seed in (1, 1, 2):
+        method, streams = ready(make(**SMALL), graph, seed)
+        loss = method.training_step(Batch(graph), Clock(epoch=1), streams).loss
+        loss.backward()
+        assert all(p.grad is None or p.grad.isfinite().all() for p in method.parameters())
+        losses.append(loss.item())
+    assert losses[0] == losses[1] != losses[2]
+
+
+@pytest.mark.parametrize("method", [COSTA, GCA])
+def test_views_without_dropping_are_the_graph(graph, method):
+    name = "adaptive_edge_drop" if method is GCA else "edge_drop"
+    parts = {"edge": {"name": name, "drop_prob": 0.0}}
+    ready_method, streams = ready(method(**SMALL, augment={"view1": parts, "view2": parts}), graph)
+    embedding = ready_method.outputs(graph).embeddings["embedding"]
+    for view in views_of(ready_method, graph, streams, 1):
+        torch.testing.assert_close(ready_method.encoder_.embed(view), embedding)
