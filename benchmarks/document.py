@@ -26,6 +26,7 @@ GOALS = {
     "share": "{:.0%} of the limit",
     "peak_mib": "under {:g} MiB",
     "seconds": "under {:g} s",
+    "of_base": "at most {:g}x of ours without",
 }
 Cells = list[list[str]]
 
