@@ -85,10 +85,18 @@ class AffineLayer:
 
 @dataclass
 class LayerTrace:
-    """What one encoder layer saw, filled in the forward pass: input, and pre-activation after propagation."""
+    """What one encoder layer saw, filled in the forward pass.
+
+    Args:
+        input: x.
+        preactivation: after propagation and bias.
+        product: ``x @ weight`` before propagation, with the column mask of the first layer; ``None`` where the layer
+            propagates first.
+    """
 
     input: Tensor | Adjacency
     preactivation: Tensor
+    product: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -84,9 +84,13 @@ class AffineStack(nn.Module):
         operator: Operator | None,
         trace: list[LayerTrace] | None,
     ) -> Tensor:
-        preactivation = _propagate(operator, x, weight).add_(self.biases[index])  # [N, out], a fresh tensor
+        propagated, product = _propagate(operator, x, weight)
+        if operator is None and trace is not None:
+            preactivation = propagated + self.biases[index]  # the trace keeps the product
+        else:
+            preactivation = propagated.add_(self.biases[index])  # [N, out], a fresh tensor
         if trace is not None:
-            trace.append(LayerTrace(x, preactivation))
+            trace.append(LayerTrace(x, preactivation, product))
         return self.activation(preactivation)
 
 
@@ -95,13 +99,9 @@ def _masked_rows(weight: Tensor, mask: Tensor | None) -> Tensor:
     return weight if mask is None else mask.to(weight.dtype).unsqueeze(1) * weight
 
 
-def _propagate(operator: Operator | None, x: Tensor | Adjacency, weight: Tensor) -> Tensor:
-    """``operator @ x @ weight`` in the cheaper order."""
-    if isinstance(x, Adjacency):
-        product = sparse_product(x, weight)
-        return product if operator is None else operator.matmul(product)
-    if operator is None:
-        return linear(x, weight.t())
-    if weight.shape[0] < weight.shape[1]:
-        return linear(operator.matmul(x), weight.t())
-    return operator.matmul(linear(x, weight.t()))
+def _propagate(operator: Operator | None, x: Tensor | Adjacency, weight: Tensor) -> tuple[Tensor, Tensor | None]:
+    """``operator @ x @ weight`` in the cheaper order, and ``x @ weight`` where that was made."""
+    if isinstance(x, Tensor) and operator is not None and weight.shape[0] < weight.shape[1]:
+        return linear(operator.matmul(x), weight.t()), None
+    product = sparse_product(x, weight) if isinstance(x, Adjacency) else linear(x, weight.t())
+    return product if operator is None else operator.matmul(product), product

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from gcl.core.adjacency import Adjacency
 from gcl.core.context import StepContext
@@ -32,6 +33,7 @@ from gcl.regularizers.regularizer import Regularizer
 Mode = Literal["reference", "target", "relaxed", "certified"]
 Rows = Literal["full", "block"]
 SURROGATES = ("reference", "target")
+RECOMPUTED = 2**24  # entries of the hidden layer from which a view's scores are computed again in the backward pass
 
 
 class POT(Regularizer):
@@ -148,13 +150,25 @@ class POT(Regularizer):
     def forward(self, context: StepContext) -> Tensor:
         """The mean of softplus(-score) over the scored nodes and both views, a scalar."""
         layers, rows = bounded_layers(context.encoder), self._scored(context)
-        products = _products(context.views, layers[0].weight)
+        products = _products(context, layers[0].weight)
+        hidden: list[Tensor] = []
         if self.mode in SURROGATES:
-            hidden = [_hidden_product(context.graph, product, layers) for product in products]
-            scores = [self._surrogate(context, view, layers, products[-view], hidden[-view], rows) for view in range(2)]
-        else:
-            scores = [self._bound(context, view, layers, products[-view], rows) for view in range(2)]
-        return (F.softplus(-scores[0]).mean() + F.softplus(-scores[1]).mean()) / 2
+            block = rows if self.rows == "block" else None
+            hidden = [_hidden_product(context.graph, product, layers, block) for product in products]
+
+        def score(view: int) -> Tensor:
+            if self.mode in SURROGATES:
+                return self._surrogate(context, view, layers, products[-view], hidden[-view], rows)
+            return self._bound(context, view, layers, products[-view], rows)
+
+        total = []
+        for view in range(2):
+            if torch.is_grad_enabled() and products[0].numel() > RECOMPUTED:
+                scores = checkpoint(score, view, use_reentrant=False, preserve_rng_state=False)
+            else:
+                scores = score(view)
+            total.append(F.softplus(-scores).mean())
+        return (total[0] + total[1]) / 2
 
     def combine(self, loss: Tensor, value: Tensor) -> Tensor:
         """The convex mixture ``(1 - weight) * loss + weight * value``."""
@@ -204,8 +218,7 @@ class POT(Regularizer):
         operator = Propagation(context.views[view].relation(), normalize="gcn")
         block = rows if self.rows == "block" else None
         if block is not None:
-            bounds, product = bounds.block(block, block), product[block]
-            hidden_product, other = hidden_product[block], other[block]
+            bounds, product, other = bounds.block(block, block), product[block], other[block]
             every = torch.arange(block.numel(), device=block.device)
             operator = Propagation(operator.rows(block).adjacency.subgraph(every, block), normalize="none")
         if self.mode == "reference":
@@ -290,11 +303,16 @@ def _masks_features(part: Any) -> bool:
     return bool(getattr(part, "keeps_edges", False)) and getattr(part, "drop_prob", 0) > 0
 
 
-def _products(views: Sequence[View], weight: Tensor) -> list[Tensor]:
-    r""":math:`X W_1` for each view's features, ``[N, h]``; a single one where no view changed them."""
+def _products(context: StepContext, weight: Tensor) -> list[Tensor]:
+    r""":math:`X W_1` for each view's features, ``[N, h]``; a single one where no view changed them.
+
+    Those that the encoder made on its way are taken.
+    """
+    views = context.views
+    made = [trace[0].product if trace else None for trace in context.traces]
     if not any(view.feature_mask or view.feature_values or view.node_mask is not None for view in views):
-        return [_product(views[0], weight)]
-    return [_product(view, weight) for view in views]
+        return [_product(views[0], weight) if made[0] is None else made[0]]
+    return [_product(view, weight) if own is None else own for view, own in zip(views, made, strict=True)]
 
 
 def _product(view: View, weight: Tensor) -> Tensor:
@@ -304,7 +322,10 @@ def _product(view: View, weight: Tensor) -> Tensor:
     return sparse_product(features, weight) if isinstance(features, Adjacency) else linear(features, weight.t())
 
 
-def _hidden_product(graph: Graph, product: Tensor, layers: Sequence[BoundedLayer]) -> Tensor:
-    r""":math:`H W_2` with the hidden layer H of the unperturbed graph, ``[N, d]``."""
-    preactivation = Propagation(graph.adjacency, normalize="gcn").matmul(product) + layers[0].bias
-    return linear(F.leaky_relu(preactivation, layers[0].slope), layers[1].weight.t())
+def _hidden_product(graph: Graph, product: Tensor, layers: Sequence[BoundedLayer], rows: Tensor | None) -> Tensor:
+    r""":math:`H W_2` with the hidden layer H of the unperturbed graph, ``[n, d]``; for some rows, or ``None`` = all."""
+    operator = Propagation(graph.adjacency, normalize="gcn")
+    if rows is not None:
+        operator = operator.rows(rows)
+    hidden = F.leaky_relu(operator.matmul(product) + layers[0].bias, layers[0].slope)
+    return linear(hidden, layers[1].weight.t())

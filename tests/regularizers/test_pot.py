@@ -132,7 +132,7 @@ def test_a_batch_of_full_rows_is_the_mean_over_its_nodes(graph, mode):
     few, _ = ready(grace(weight=1.0, mode=mode, batch_size=5), graph)
     few.load_state_dict(whole.state_dict())
     size = 400
-    values = torch.tensor([float(step(few, graph, streams, epoch=1).loss) for _ in range(2)])
+    values = [float(step(few, graph, streams, epoch=1).loss.detach()) for _ in range(2)]
     assert values[0] == values[1]
     # over epochs with the same views: draw the nodes anew only
     draws = []
@@ -182,6 +182,32 @@ def test_relabelling_the_nodes_changes_nothing(graph, mode):
 
 def unchanged(graph):
     return View.of(graph)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_scores_computed_again_give_the_same_gradient(graph, mode, monkeypatch):
+    method, streams = ready(grace(weight=0.5, mode=mode), graph)
+    values = []
+    for limit in (2**24, 0):
+        monkeypatch.setattr("gcl.regularizers.pot.RECOMPUTED", limit)
+        loss = step(method, graph, streams).loss
+        values.append((loss, *torch.autograd.grad(loss, list(method.encoder_.parameters()), allow_unused=True)))
+    for one, other in zip(*values, strict=True):
+        assert (one is None and other is None) or torch.equal(one, other)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_encoders_own_products_are_used_where_it_has_them(graph, mode):
+    """Features narrower than the hidden layer are propagated first, others multiplied first: the term is the same."""
+    wide = with_features(graph, torch.cat([graph.x, torch.zeros(34, 20, dtype=torch.float64)], 1))
+    method, streams = ready(grace(weight=1.0, mode=mode), wide)
+    found = step(method, wide, streams).loss
+    with torch.no_grad():
+        narrow, _ = ready(grace(weight=1.0, mode=mode), graph)
+        narrow.encoder_.layers_.weights[0].copy_(method.encoder_.layers_.weights[0][:5])
+        for mine, theirs in zip(narrow.encoder_.layers_.weights[1:], method.encoder_.layers_.weights[1:], strict=True):
+            mine.copy_(theirs)
+    torch.testing.assert_close(step(narrow, graph, streams).loss, found)
 
 
 def test_weight_0_is_the_method_without_it_and_weight_1_is_pot_alone(graph):
