@@ -105,7 +105,8 @@ class StepContext:
 
     Args:
         graph: the clean graph of this batch.
-        views, embeddings, projections, traces: one entry a view.
+        views, embeddings, projections, traces: one entry a view. A regulariser may clear the lists of traces once it
+            has taken what it needs.
         encoder: the module that made the embeddings.
         index: rows of the batch that the loss ran on; ``None`` = all.
         clock: where training stands.

@@ -33,7 +33,7 @@ from gcl.regularizers.regularizer import Regularizer
 Mode = Literal["reference", "target", "relaxed", "certified"]
 Rows = Literal["full", "block"]
 SURROGATES = ("reference", "target")
-RECOMPUTED = 2**24  # entries of the hidden layer from which a view's scores are computed again in the backward pass
+RECOMPUTED = 2**23  # entries of the hidden layer from which a view's scores are computed again in the backward pass
 
 
 class POT(Regularizer):
@@ -151,6 +151,9 @@ class POT(Regularizer):
         """The mean of softplus(-score) over the scored nodes and both views, a scalar."""
         layers, rows = bounded_layers(context.encoder), self._scored(context)
         products = _products(context, layers[0].weight)
+        seen = [trace[0].preactivation for trace in context.traces] if self.mode == "relaxed" else []
+        for trace in context.traces:
+            trace.clear()  # on a large graph what is not needed any more is a third of the memory
         hidden: list[Tensor] = []
         if self.mode in SURROGATES:
             block = rows if self.rows == "block" else None
@@ -159,7 +162,7 @@ class POT(Regularizer):
         def score(view: int) -> Tensor:
             if self.mode in SURROGATES:
                 return self._surrogate(context, view, layers, products[-view], hidden[-view], rows)
-            return self._bound(context, view, layers, products[-view], rows)
+            return self._bound(context, view, layers, products[-view], seen[view] if seen else None, rows)
 
         total = []
         for view in range(2):
@@ -228,18 +231,23 @@ class POT(Regularizer):
         return scores if rows is None or block is not None else scores[rows]
 
     def _bound(
-        self, context: StepContext, view: int, layers: list[BoundedLayer], product: Tensor, rows: Tensor | None
+        self,
+        context: StepContext,
+        view: int,
+        layers: list[BoundedLayer],
+        product: Tensor,
+        seen: Tensor | None,
+        rows: Tensor | None,
     ) -> Tensor:
         """Scores of ``relaxed`` and ``certified``."""
         bounds = self._bounds(context, view, tight=self.tight)
         outer = bounds if rows is None else bounds.block(rows)
         direction = contrast_direction(context.embeddings[1 - view], rows)
-        if self.mode == "certified":
+        if seen is None:
             return certified_score(bounds, outer, product, layers, direction)
         operator = Propagation(context.views[view].relation(), normalize="gcn")
         if rows is not None:
             operator = operator.rows(rows)
-        seen = context.traces[view][0].preactivation
         return relaxed_score(bounds, outer, operator.matmul, product, seen, layers, direction)
 
 
