@@ -63,7 +63,15 @@ def plot_compactness(result: Compactness, path: str | Path, *, title: str = "") 
     left.plot(rank, result.lower[order].tolist(), lw=1.6, color=COLORS["certified"], label="certified lower bound")
     left.axhline(0, lw=0.8, color="black")
     left.set(xlabel="nodes, by lower bound", ylabel="compactness")
-    left.legend(frameon=False, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0), markerscale=4, columnspacing=1)
+    left.legend(
+        frameon=False,
+        fontsize="small",
+        ncols=3,
+        loc="lower center",
+        bbox_to_anchor=(0.5, 1.0),
+        markerscale=4,
+        columnspacing=1,
+    )
     groups = result.by_degree()
     bottom = [0.0] * len(groups)
     for state, color in COLORS.items():
@@ -74,7 +82,7 @@ def plot_compactness(result: Compactness, path: str | Path, *, title: str = "") 
         right.text(place, 1.01, f"{int(group['nodes']):,}", ha="center", va="bottom", fontsize=7)
     right.set(xlabel="degree (number of nodes above)", ylabel="share of nodes", ylim=(0, 1.08))
     right.tick_params("x", labelrotation=45)
-    right.legend(frameon=False, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    right.legend(frameon=False, fontsize="small", ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     figure.suptitle(title)
     with atomic_write(target, overwrite=False) as temporary:
         figure.savefig(temporary, dpi=150)
