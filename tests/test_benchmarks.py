@@ -159,3 +159,39 @@ def test_unknown_families_are_refused():
     done = subprocess.run([sys.executable, "-m", "benchmarks", "los"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2
     assert "loss-options" in done.stderr
+
+
+def test_the_study_of_pot_becomes_a_table():
+    from benchmarks import pot_table
+
+    def run(regularizer, seed, accuracy, chosen):
+        scores = {"public": {"accuracy": accuracy, "macro_f1": accuracy - 0.01, "validation": 0.7}}
+        certified = {p: {"certified": 0.5} for p in ("0.2", "0.3")}
+        return {"regularizer": regularizer, "seed": seed, "scores": scores, "certified": certified, "chosen_by": chosen}
+
+    pot = {"mode": "reference", "weight": 0.3}
+    runs = [
+        run(None, 0, 0.80, []),
+        run(None, 1, 0.82, []),
+        run(pot, 0, 0.83, ["public"]),
+        run({**pot, "weight": 0.1}, 0, 0.9, []),
+    ]
+    rows = pot_table.rows({"method": "grace", "dataset": "cora", "runs": runs})
+    assert rows == [
+        ["cora, public", "GRACE", "-", "2", "81.00 ± 1.41", "80.00 ± 1.41", "50.0 ± 0.0", "50.0 ± 0.0"],
+        ["cora, public", "GRACE + POT, reference", "0.3", "1", "83.00", "82.00", "50.0", "50.0"],
+    ]
+
+
+def test_scores_that_are_bounds_are_below_the_minimum_by_enumeration():
+    from benchmarks import soundness
+
+    for deletion in ("edges", "arcs"):
+        table = soundness.table(10, 1, 0.25, deletion)
+        for name, (below_value, below_least, gap) in table.items():
+            if name.startswith("certif"):
+                assert below_value == below_least == 1
+                assert gap >= 0
+        assert table["relaxed"][0] == 1
+        assert table["reference"][1] < 1
+        assert table["certificate, counted, with paths"][2] <= table["certified, tight (training)"][2]
