@@ -67,7 +67,7 @@ def certify(
         coverage=coverage,
         num_samples=num_samples,
         paths=paths,
-        generator=Streams(seed).generator("attack", device=device if device.type != "cpu" else "cpu"),
+        generator=Streams(seed).generator("attack", device=device),
     )
 
 
