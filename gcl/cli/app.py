@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import NoReturn
+import warnings
+from typing import NoReturn, TextIO
 
 import typer
 
@@ -49,6 +50,7 @@ def main() -> None:
     """Runs the command; errors are one sentence on standard error."""
     # Large tensors on large pages, where the system has them: half the time of a sparse product. Read by torch once.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    warnings.showwarning = _say_warning
     try:
         code = app(standalone_mode=False)
     except GCLError as error:
@@ -68,6 +70,21 @@ def main() -> None:
             _fail(f"{error.format_message().rstrip('.')}; see gcl --help", getattr(error, "exit_code", 2))
         raise
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _say_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """One line on standard error for what concerns the user; the line of code for what does not."""
+    text = (
+        f"gcl: {message}\n" if category is UserWarning else warnings.formatwarning(message, category, filename, lineno)
+    )
+    (file or sys.stderr).write(text)
 
 
 def _fail(sentence: str, code: int) -> NoReturn:

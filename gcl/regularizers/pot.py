@@ -120,17 +120,20 @@ class POT(Regularizer):
             raise ConfigError(
                 f"POT with mode={self.mode!r} needs an encoder of 2 layers, got {len(layers)}; use mode='certified'"
             )
+        masking = []
         for index, augmenter in enumerate(augmenters, start=1):
             parts = getattr(augmenter, "augmenters", {"": augmenter})
             for name, part in parts.items():
                 where = f"view{index}" + (f".{name}" if name else "")
                 _check_part(part, where)
-            if any(_masks_features(part) for part in parts.values()):
-                warnings.warn(
-                    f"view{index} masks features: POT bounds deletions of edges only, so its score of a step holds for "
-                    f"the features that the view kept, and says nothing of other masks",
-                    stacklevel=1,  # one place, so that it is said once
-                )
+                if _masks_features(part):
+                    masking.append(where)
+        if masking:
+            warnings.warn(
+                f"features are masked ({', '.join(masking)}), and POT bounds deletions of edges only: its score of a "
+                f"step holds for the features that the view kept, and says nothing of other masks",
+                stacklevel=1,  # one place, so that it is said once
+            )
 
     def prepare(self, graph: Graph, augmenters: Sequence[Any]) -> Mapping[str, Tensor]:
         """The budget of every node in each view, ``[N]`` int64, and whether edges go as a whole (0 or 1)."""

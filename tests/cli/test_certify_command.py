@@ -79,3 +79,43 @@ def test_an_encoder_that_cannot_be_bounded_is_refused_by_name(gcl, tmp_path):
     done = gcl("certify", str(tmp_path / "run"))
     assert done.code == 2
     assert "cannot bound the encoder MLP" in done.err
+
+
+POT = ("train", "grace", "karate", "regularizer=pot", "trainer.epochs=2", "evaluate=none", "floors=false", "--quiet")
+EDGES_ONLY = ("augment.view1.feature=null", "augment.view2.feature=null")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["regularizer.weight=1.5"], "must be from 0 to 1, got 1.5"),
+        (["encoder.activation=elu"], "POT cannot bound the encoder GCN: activation 'elu' is not linear below 0"),
+        (["encoder=mlp"], "POT cannot bound the encoder MLP"),
+        (["augment.view1.edge.drop_prob=1.0"], "view1.edge (EdgeDrop) drops every edge with probability 1"),
+        (["regularizer.mode=certfied"], "must be one of 'reference', 'target', 'relaxed', 'certified', got 'certfied'"),
+    ],
+)
+def test_training_with_pot_refuses_in_one_sentence_and_leaves_nothing(gcl, tmp_path, arguments, sentence):
+    done = gcl(*POT, *EDGES_ONLY, *arguments, "--out", "run")
+    assert done.code == 2
+    assert sentence in done.err
+    assert len(done.err.strip().splitlines()) == 1
+    assert not (tmp_path / "work" / "run").exists()
+
+
+def test_masking_with_pot_is_warned_of_in_one_line_and_taking_it_out_is_not(gcl):
+    done = gcl(*POT, "--out", "masked")
+    assert done.code == 0, done.err
+    warned = [line for line in done.err.splitlines() if "masked" in line and "POT" in line]
+    assert len(warned) == 1
+    assert warned[0].startswith("gcl: features are masked (view1.feature, view2.feature)")
+    done = gcl(*POT, *EDGES_ONLY, "--out", "run")
+    assert done.code == 0, done.err
+    assert "masked" not in done.err
+
+
+@pytest.mark.parametrize("method", ["grace", "gca", "progcl", "costa", "csgcl"])
+def test_pot_plugs_into_every_method_by_configuration(gcl, method):
+    done = gcl("train", method, *POT[2:], "regularizer.weight=0.4", "--out", "run")
+    assert done.code == 0, done.err
+    assert gcl("certify", "run", "--samples", "2", "--json").code == 0

@@ -225,6 +225,14 @@ def test_experiments_of_the_pot_study_mask_no_attributes():
             assert settings["method"]["regularizer"]["name"] == "pot"
 
 
+def test_a_part_that_is_taken_out_is_out_of_training_too(tmp_path):
+    result = gcl.pipeline("grace", "karate", augment={"view2": {"feature": None}}, out=tmp_path / "run", **QUICK)
+    first, second = result.runs[0].method.augmenters_
+    assert (list(first.augmenters), list(second.augmenters)) == (["edge", "feature"], ["edge"])
+    again = gcl.pipeline("grace", "karate", config=tmp_path / "run" / "config.yaml", **QUICK)
+    assert list(again.runs[0].method.augmenters_[1].augmenters) == ["edge"]
+
+
 def test_a_family_of_experiments_is_found_by_either_spelling():
     assert experiment_method("pot-grace") == experiment_method("POT_GRACE") == experiment_method("grace") == "grace"
     path = experiment_file("pot_grace", "node/cora")
