@@ -18,9 +18,9 @@ from torch import Tensor
 
 from gcl.core.adjacency import Adjacency
 from gcl.ops.budgeted_bounds import BudgetedBounds
+from gcl.ops.certificate import certificate
 from gcl.ops.compactness import (
     BoundedLayer,
-    certificate,
     certified_score,
     contrast_direction,
     reference_score,

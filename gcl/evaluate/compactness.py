@@ -16,13 +16,14 @@ from gcl.core.errors import ConfigError
 from gcl.core.graph import Graph
 from gcl.core.view import View
 from gcl.ops.budgeted_bounds import BudgetedBounds
-from gcl.ops.compactness import BoundedLayer, certificate, contrast_direction
+from gcl.ops.certificate import certificate
+from gcl.ops.compactness import BoundedLayer, contrast_direction
 from gcl.ops.matmul import linear
 from gcl.ops.propagation import Propagation
 from gcl.ops.propagation_bounds import Deletion, check_boundable, covering_budget, deletion_budget
 from gcl.ops.segment import segment_sum
 from gcl.ops.sparse_product import dot_arcs, sparse_product
-from gcl.regularizers.pot import bounded_layers, check_encoder
+from gcl.regularizers.boundable import bounded_layers, check_encoder
 
 # Paths of two arcs up to which they are followed, times the columns of the hidden layer: some minutes of one core.
 MOST_PATHS = 2 * 10**10
@@ -123,7 +124,7 @@ def compactness(
         w_i = \hat z_i - \frac{1}{N-1} \sum_{j \ne i} \hat z_j \ \text{ on the graph as it is}
 
     over all graphs G' that arise by deleting at most :math:`q_i` edges at every node i. The lower bound is proved
-    (:func:`gcl.ops.compactness.certificate`, in float64); the upper bound is the least value among sampled admissible
+    (:func:`gcl.ops.certificate.certificate`, in float64); the upper bound is the least value among sampled admissible
     graphs, among them one that takes from every node the neighbours that speak for it most.
 
     Yu, Wang, Zhang, Liu, Shi: *Provable Training for Graph Contrastive Learning*, NeurIPS 2023, arXiv 2309.13944,

@@ -28,6 +28,7 @@ from gcl.ops.matmul import linear
 from gcl.ops.propagation import Propagation
 from gcl.ops.propagation_bounds import Deletion, PropagationBounds, check_boundable, deletion_budget
 from gcl.ops.sparse_product import sparse_product
+from gcl.regularizers.boundable import bounded_layers, check_encoder, check_part, deletion_of, masks_features
 from gcl.regularizers.regularizer import Regularizer
 
 Mode = Literal["reference", "target", "relaxed", "certified"]
@@ -125,8 +126,8 @@ class POT(Regularizer):
             parts = getattr(augmenter, "augmenters", {"": augmenter})
             for name, part in parts.items():
                 where = f"view{index}" + (f".{name}" if name else "")
-                _check_part(part, where)
-                if _masks_features(part):
+                check_part(part, where)
+                if masks_features(part):
                     masking.append(where)
         if masking:
             warnings.warn(
@@ -254,64 +255,7 @@ class POT(Regularizer):
         return relaxed_score(bounds, outer, operator.matmul, product, seen, layers, direction)
 
 
-# -- what can be bounded -----------------------------------------------------------------------------------------------
-
-
-def check_encoder(encoder: nn.Module, user: str) -> list[Any]:
-    """The affine layers of an encoder that can be bounded.
-
-    Args:
-        encoder: built.
-        user: who asks, for the error.
-
-    Raises:
-        ConfigError: it has none, an activation that is not linear below 0, or dropout.
-    """
-    name = type(encoder).__name__
-    if not hasattr(encoder, "affine_layers"):
-        raise ConfigError(f"{user} cannot bound the encoder {name}, which gives no affine_layers(); use gcn")
-    try:
-        layers: list[Any] = encoder.affine_layers()  # type: ignore[operator]
-    except ConfigError as error:
-        raise ConfigError(f"{user} cannot bound the encoder {name}: {error}") from None
-    if getattr(encoder, "dropout", 0):
-        raise ConfigError(f"{user} bounds an encoder without dropout, and {name} has some; set encoder.dropout=0")
-    return layers
-
-
-def bounded_layers(encoder: nn.Module) -> list[BoundedLayer]:
-    """The affine layers of an encoder, with gradient to weights and biases and none to a learnable slope."""
-    layers = []
-    for layer in encoder.affine_layers():  # type: ignore[operator]
-        bias = layer.weight.new_zeros(layer.weight.shape[1]) if layer.bias is None else layer.bias
-        slope = torch.as_tensor(layer.negative_slope).detach()
-        layers.append(BoundedLayer(layer.weight, bias, float(slope)))
-    return layers
-
-
-def deletion_of(augmenter: Any) -> Deletion:
-    """Whether an augmenter deletes single arcs or whole edges; of several parts, arcs if any deletes them."""
-    parts = getattr(augmenter, "augmenters", {"": augmenter}).values()
-    deleting = [part for part in parts if hasattr(part, "edge_drop_prob")]
-    return "edges" if deleting and all(getattr(part, "symmetric", False) for part in deleting) else "arcs"
-
-
-def _check_part(part: Any, where: str) -> None:
-    """Refuses an augmenter whose deletions are unknown or total."""
-    if getattr(part, "keeps_edges", False):
-        return
-    name = type(part).__name__
-    if not hasattr(part, "edge_drop_prob"):
-        raise ConfigError(
-            f"POT cannot bound the augmenter {name} at {where}, which cannot say how likely it drops an edge; "
-            f"use edge_drop or another that gives edge_drop_prob()"
-        )
-    if getattr(part, "drop_prob", 0) == 1 and getattr(part, "max_drop_prob", 1) == 1:
-        raise ConfigError(f"{where} ({name}) drops every edge with probability 1; POT needs drop_prob below 1")
-
-
-def _masks_features(part: Any) -> bool:
-    return bool(getattr(part, "keeps_edges", False)) and getattr(part, "drop_prob", 0) > 0
+# -- products of features ----------------------------------------------------------------------------------------------
 
 
 def _products(context: StepContext, weight: Tensor) -> list[Tensor]:

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from gcl.core.adjacency import Adjacency
 from gcl.ops.budgeted_bounds import BudgetedBounds
+from gcl.ops.certificate import certificate
 from gcl.ops.compactness import (
     BoundedLayer,
-    certificate,
     certified_score,
     contrast_direction,
     output_interval,

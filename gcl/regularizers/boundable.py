@@ -1,0 +1,78 @@
+"""What can be bounded: encoders of affine layers, and augmenters that say what they delete."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from gcl.core.errors import ConfigError
+from gcl.ops.compactness import BoundedLayer
+from gcl.ops.propagation_bounds import Deletion
+
+
+def check_encoder(encoder: nn.Module, user: str) -> list[Any]:
+    """The affine layers of an encoder that can be bounded.
+
+    Args:
+        encoder: built.
+        user: who asks, for the error.
+
+    Raises:
+        ConfigError: it has none, an activation that is not linear below 0, or dropout.
+    """
+    name = type(encoder).__name__
+    if not hasattr(encoder, "affine_layers"):
+        raise ConfigError(f"{user} cannot bound the encoder {name}, which gives no affine_layers(); use gcn")
+    try:
+        layers: list[Any] = encoder.affine_layers()  # type: ignore[operator]
+    except ConfigError as error:
+        raise ConfigError(f"{user} cannot bound the encoder {name}: {error}") from None
+    if getattr(encoder, "dropout", 0):
+        raise ConfigError(f"{user} bounds an encoder without dropout, and {name} has some; set encoder.dropout=0")
+    return layers
+
+
+def bounded_layers(encoder: nn.Module) -> list[BoundedLayer]:
+    """The affine layers of an encoder, with gradient to weights and biases and none to a learnable slope."""
+    layers = []
+    for layer in encoder.affine_layers():  # type: ignore[operator]
+        bias = layer.weight.new_zeros(layer.weight.shape[1]) if layer.bias is None else layer.bias
+        slope = torch.as_tensor(layer.negative_slope).detach()
+        layers.append(BoundedLayer(layer.weight, bias, float(slope)))
+    return layers
+
+
+def deletion_of(augmenter: Any) -> Deletion:
+    """Whether an augmenter deletes single arcs or whole edges; of several parts, arcs if any deletes them."""
+    parts = getattr(augmenter, "augmenters", {"": augmenter}).values()
+    deleting = [part for part in parts if hasattr(part, "edge_drop_prob")]
+    return "edges" if deleting and all(getattr(part, "symmetric", False) for part in deleting) else "arcs"
+
+
+def check_part(part: Any, where: str) -> None:
+    """Refuses an augmenter whose deletions are unknown or total.
+
+    Args:
+        part: an augmenter.
+        where: its place, for the error.
+
+    Raises:
+        ConfigError: it cannot say how likely it drops an edge, or drops all.
+    """
+    if getattr(part, "keeps_edges", False):
+        return
+    name = type(part).__name__
+    if not hasattr(part, "edge_drop_prob"):
+        raise ConfigError(
+            f"POT cannot bound the augmenter {name} at {where}, which cannot say how likely it drops an edge; "
+            f"use edge_drop or another that gives edge_drop_prob()"
+        )
+    if getattr(part, "drop_prob", 0) == 1 and getattr(part, "max_drop_prob", 1) == 1:
+        raise ConfigError(f"{where} ({name}) drops every edge with probability 1; POT needs drop_prob below 1")
+
+
+def masks_features(part: Any) -> bool:
+    """Whether an augmenter leaves the edges alone and masks features."""
+    return bool(getattr(part, "keeps_edges", False)) and getattr(part, "drop_prob", 0) > 0
