@@ -21,8 +21,9 @@ def certificate(
     r"""The tightest lower bound of compactness here, for every node, float64 ``[N]``; not differentiable.
 
     As :func:`~gcl.ops.compactness.certified_score`, with rows that count their deletions
-    (:class:`~gcl.ops.budgeted_bounds.BudgetedBounds`) at every layer and in the last step, with two choices of the lower line of the last layer, and, where ``paths``,
-    with a second bound of what a neighbour j passes on to i that goes back to its own neighbours k,
+    (:class:`~gcl.ops.budgeted_bounds.BudgetedBounds`) at every layer and in the last step, with two choices of the
+    lower line of the last layer, and, where ``paths``, with a second bound of what a neighbour j passes on to i that
+    goes back to its own neighbours k,
 
     .. math:: g_{ij} = \max\Big( V_i^+ \cdot H^{lo}_j + V_i^- \cdot H^{hi}_j,\ \min_G \sum_k \hat A_{jk}\, (X W_1)_k
         \cdot (V_i \circ S_{1,j}) + (V_i \circ S_{1,j}) \cdot b_1 + V_i^- \cdot T_{1,j} \Big)
