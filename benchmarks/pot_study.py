@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("--weights", type=float, nargs="+", default=[0.1, 0.3, 0.5])
     parser.add_argument("--modes", nargs="+", default=["reference"])
     parser.add_argument("--epochs", type=int, help="in place of the experiment's")
+    parser.add_argument("--subset", type=int, help="nodes contrasted in a step, in place of the experiment's")
     arguments = parser.parse_args()
     study(**vars(arguments))
 
@@ -44,12 +45,15 @@ def study(
     weights: list[float],
     modes: list[str],
     epochs: int | None = None,
+    subset: int | None = None,
 ) -> list[dict[str, Any]]:
     """All runs of one method on one dataset; their records."""
     stem = dataset.rpartition("/")[2]
     changes: dict[str, Any] = {"floors": False}
     if epochs is not None:
         changes["trainer"] = {"epochs": epochs}
+    if subset is not None:
+        changes["subset"] = subset
     records: list[dict[str, Any]] = []
 
     def run(name: str, regularizer: dict[str, Any] | None, count: int) -> list[dict[str, Any]]:
