@@ -33,6 +33,8 @@ class Graph:
         edge_attrs: by relation and name, tensors whose first axis is the arc.
         node_id: by node type, position of each node in the fitted graph; ``None`` for a whole graph.
         target: the node type whose embeddings are learned.
+        held: pairs that were held out of the only relation, which does not have them: int64 ``[2, n]``, target node
+            above source node (user above item), under ``test`` and, where there are some, ``valid``.
     """
 
     features: Mapping[str, Tensor | Adjacency] = field(default_factory=dict)
@@ -43,6 +45,7 @@ class Graph:
     edge_attrs: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
     node_id: Mapping[str, Tensor] | None = None
     target: str = NODE
+    held: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         types = dict(self.relation_types)
@@ -146,11 +149,14 @@ class Graph:
         return dataclasses.replace(self, node_attrs=kept)
 
     def for_training(self) -> Graph:
-        """The graph without labels and splits."""
-        return self.without_node_attrs(HELD_ATTRIBUTES)
+        """The graph without labels, splits and held-out pairs."""
+        return dataclasses.replace(self.without_node_attrs(HELD_ATTRIBUTES), held={})
 
     def subgraph(self, nodes: Mapping[str, Tensor] | Tensor) -> Graph:
-        """The graph induced by some nodes, with ids into the fitted graph; types not named are kept whole."""
+        """The graph induced by some nodes, with ids into the fitted graph; types not named are kept whole.
+
+        Held-out pairs are left out.
+        """
         chosen = {self.target: nodes} if isinstance(nodes, Tensor) else dict(nodes)
         for kind, index in chosen.items():
             if kind not in self.num_nodes_by_type:
@@ -214,4 +220,5 @@ class Graph:
             node_attrs=move(self.node_attrs),
             edge_attrs=move(self.edge_attrs),
             node_id=None if self.node_id is None else {kind: value.to(device) for kind, value in self.node_id.items()},
+            held={part: pairs.to(device) for part, pairs in self.held.items()},
         )

@@ -24,11 +24,10 @@ class Dataset:
             0 train, 1 validation, 2 test, 3 unused) where there are some.
         card: what is known of a named dataset.
         class_names: name of each class, where the source has them.
-        node_ids: the user's own id of each node, as strings; ``None`` = the position.
+        node_ids: the user's own id of each target node, as strings; ``None`` = the position.
         info: facts of this load: path, ``verified`` (checksum of a named archive agrees), split kind, split names;
             always ``transform``, the list of the feature transforms that were applied.
-        held: held-out interactions of a recommendation set, which no relation of the graph has: int64 ``[2, n]``,
-            user above item, under ``test`` and, where the source has it, ``valid``. Empty for other graphs.
+        other_ids: the same for nodes of other types (the items of interactions), by type.
     """
 
     name: str
@@ -37,12 +36,17 @@ class Dataset:
     class_names: tuple[str, ...] = ()
     node_ids: list[str] | None = None
     info: Mapping[str, Any] = field(default_factory=dict)
-    held: Mapping[str, Tensor] = field(default_factory=dict)
+    other_ids: Mapping[str, list[str]] = field(default_factory=dict)
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of structure and features."""
         return graph_fingerprint(self.graph)
+
+    @property
+    def held(self) -> Mapping[str, Tensor]:
+        """Held-out interactions, int64 ``[2, n]``, user above item, under ``test`` and ``valid``; see ``Graph.held``."""
+        return self.graph.held
 
     @property
     def y(self) -> Tensor | None:

@@ -23,8 +23,8 @@ HELD_PARTS = ("valid", "test")
 
 def interactions_from_archive(
     arrays: Mapping[str, np.ndarray], path: str | os.PathLike[str]
-) -> tuple[Graph, dict[str, Tensor], dict[str, Any]]:
-    """The training graph of an archive of interactions, the held-out pairs, and facts about it.
+) -> tuple[Graph, dict[str, Any]]:
+    """The training graph of an archive of interactions, with the held-out pairs, and facts about it.
 
     The graph has node types ``user`` (the target) and ``item``, no features, and one relation ``interaction`` of type
     ``("item", "user")``: row u holds the training items of user u, and its ``.t()`` the users of each item. Users and
@@ -36,7 +36,7 @@ def interactions_from_archive(
         path: the file, for messages.
 
     Returns:
-        The graph; by part, int64 ``[2, n]`` pairs (user above item); and facts, ``raw_*`` arrays among them.
+        The graph, held-out pairs in ``held``, and facts, ``raw_*`` arrays among them.
 
     Raises:
         DataError: a missing key, an id out of range, no training interactions, or parts that share a pair.
@@ -56,10 +56,11 @@ def interactions_from_archive(
         relation_types={INTERACTION: (ITEM, USER)},
         num_nodes_by_type={USER: shape[0], ITEM: shape[1]},
         target=USER,
+        held={part: pairs for part, pairs in parts.items() if part != "train"},
     )
     info = facts_from_archive(arrays)
     info.update({key: arrays[key] for key in sorted(arrays) if key.startswith("raw_")})
-    return graph, {part: pairs for part, pairs in parts.items() if part != "train"}, info
+    return graph, info
 
 
 def _count(arrays: Mapping[str, np.ndarray], key: str, path: str | os.PathLike[str]) -> int:

@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from gcl.core.errors import DataError, unknown
 from gcl.core.graph import Graph
 from gcl.data.archive import graph_from_archive, read_npz
@@ -146,9 +144,8 @@ def _read_named(card: Card, data_root: str | os.PathLike[str] | None) -> Dataset
 def _read_archive(path: Path, card: Card | None = None) -> Dataset:
     """An archive of any of the three layouts."""
     arrays, checksum = read_npz(path)
-    held: dict[str, Tensor] = {}
     if "train_indptr" in arrays:
-        graph, held, info = interactions_from_archive(arrays, path)
+        graph, info = interactions_from_archive(arrays, path)
     elif "node_types" in arrays:
         graph, info = hetero_from_archive(arrays, path)
     else:
@@ -156,11 +153,11 @@ def _read_archive(path: Path, card: Card | None = None) -> Dataset:
     class_names = info.pop("class_names", ())
     info["path"] = str(path)
     if card is None:
-        return Dataset(path.stem, graph, None, class_names, None, info, held)
+        return Dataset(path.stem, graph, None, class_names, None, info)
     info.setdefault("licence", card.licence)
     if card.sha256 is not None:
         info["verified"] = checksum == card.sha256
-    return Dataset(card.name, graph, card, class_names, None, info, held)
+    return Dataset(card.name, graph, card, class_names, None, info)
 
 
 def _read_path(path: Path) -> Dataset:
