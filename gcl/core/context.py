@@ -26,6 +26,8 @@ class LossContext:
         counts: how often each anchor counts, ``[n]``; ``None`` = once.
         num_anchors: the global number of anchors that the sum is divided by; ``None`` = those here. Differs from them
             only where anchors are shared out over processes.
+        keys: rows that stand for all rows as keys, a uniform sample, int64 ``[k]``; their sum is scaled by N / k.
+            ``None`` = all.
         node_weight: a weight of each node, ``[N]`` (CSGCL: community strength).
         clusters: cluster id of each node, int64 ``[N]`` or ``[N, G]`` for G clusterings.
         assignment: soft assignment, ``[N, K]``, rows sum to 1.
@@ -38,6 +40,7 @@ class LossContext:
     anchors: Tensor | None = None
     counts: Tensor | None = None
     num_anchors: int | None = None
+    keys: Tensor | None = None
     node_weight: Tensor | None = None
     clusters: Tensor | None = None
     assignment: Tensor | None = None

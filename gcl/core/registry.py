@@ -38,6 +38,7 @@ PARTS: dict[str, dict[str, str]] = {
     "loss": {
         "infonce": "gcl.losses.infonce:InfoNCE",
         "nt_xent": "gcl.losses.nt_xent:NTXent",
+        "one_way_infonce": "gcl.losses.one_way_infonce:OneWayInfoNCE",
         "progcl": "gcl.losses.progcl:ProGCLLoss",
         "team_up": "gcl.losses.team_up:TeamUp",
     },

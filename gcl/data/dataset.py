@@ -45,7 +45,7 @@ class Dataset:
 
     @property
     def held(self) -> Mapping[str, Tensor]:
-        """Held-out interactions, int64 ``[2, n]``, user above item, under ``test`` and ``valid``; see ``Graph.held``."""
+        """Held-out interactions by part, int64 ``[2, n]``, user above item; see :class:`~gcl.core.graph.Graph`."""
         return self.graph.held
 
     @property

@@ -14,6 +14,7 @@ import gcl.losses
 from gcl.core.context import LossContext
 from gcl.losses.infonce import InfoNCE
 from gcl.losses.nt_xent import NTXent
+from gcl.losses.one_way_infonce import OneWayInfoNCE
 from gcl.losses.progcl import Direction, NegativeWeights, ProGCLLoss, mean_weight
 from gcl.losses.team_up import TeamUp
 
@@ -29,6 +30,9 @@ CASES: dict[str, tuple[nn.Module, LossContext | None]] = {
     "InfoNCE inter-view": (InfoNCE(0.5, intra_view=False), None),
     "InfoNCE compat": (InfoNCE(0.5, compat="pygcl-0.1.2"), None),
     "NTXent": (NTXent(0.5), None),
+    "OneWayInfoNCE": (OneWayInfoNCE(0.5), None),
+    "OneWayInfoNCE of sampled keys": (OneWayInfoNCE(0.5), LossContext(keys=torch.arange(0, NUM_NODES, 2))),
+    "OneWayInfoNCE of inner products": (OneWayInfoNCE(2.0, normalize=False), None),
     "TeamUp": (TeamUp(0.5), RAMPED),
     "ProGCL before its fit": (ProGCLLoss(0.5), None),
     "ProGCL weight": (ProGCLLoss(0.5), WEIGHED),

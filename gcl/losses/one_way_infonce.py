@@ -1,0 +1,102 @@
+"""InfoNCE from one view to the other, over all rows of it or a sample."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from gcl.core.context import LossContext
+from gcl.core.errors import ConfigError, DataError
+from gcl.losses.functional import EVERY_NODE, anchor_weights, check_temperature, unit_pair
+from gcl.ops.product_logsumexp import product_logsumexp
+from gcl.ops.unit_rows import unit_rows
+
+
+class OneWayInfoNCE(nn.Module):
+    r"""Rows of the first view as anchors, all rows of the second as keys: the contrastive term of recommenders.
+
+    .. math:: \mathcal{L} = \frac1n \sum_{i} \Big( \log \sum_{j=1}^{N} e^{s_{ij}/\tau}
+        - \mathrm{clip}(s_{ii}/\tau,\ -c,\ c) \Big)
+
+    with cosine similarities :math:`s_{ij}`, or inner products where ``normalize`` is off. Exact over all keys, in
+    memory linear in N; no product overflows, whatever its size. Anchors that repeat may be given once with ``counts``.
+
+    SGL (Wu et al., SIGIR 2021, arXiv 2010.10783) normalises and does not clip; LightGCL's program (Cai et al., ICLR
+    2023, arXiv 2302.08191) takes inner products and clips the positive at 5, which then has no gradient outside.
+
+    Args:
+        temperature: :math:`\tau`, above 0.
+        normalize: cosine similarities; ``False`` = inner products.
+        positive_clip: c, above 0; ``None`` = not clipped.
+
+    Raises:
+        ConfigError: a value out of range.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ()
+    takes_keys: ClassVar[bool] = True  # reads ``LossContext.keys``
+
+    def __init__(self, temperature: float = 0.2, *, normalize: bool = True, positive_clip: float | None = None):
+        super().__init__()
+        check_temperature(temperature)
+        if positive_clip is not None and (
+            isinstance(positive_clip, bool) or not (math.isfinite(positive_clip) and positive_clip > 0)
+        ):
+            raise ConfigError(f"positive_clip must be a finite number above 0 or null, got {positive_clip!r}")
+        self.temperature = temperature
+        self.normalize = normalize
+        self.positive_clip = positive_clip
+
+    def forward(self, z1: Tensor, z2: Tensor | None = None, *, context: LossContext | None = None) -> Tensor:
+        """The mean loss over the anchors, a scalar.
+
+        Args:
+            z1: the anchors' view, ``[N, d]``.
+            z2: the keys' view, ``[N, d]``.
+            context: ``anchors``, ``counts``, ``num_anchors`` and ``keys`` are read.
+
+        Raises:
+            ConfigError: no second view.
+            DataError: shapes that do not fit together.
+        """
+        context = EVERY_NODE if context is None else context
+        if z2 is None or z1.shape != z2.shape:
+            unit_pair(z1, z2, type(self).__name__)  # says what is wrong
+        assert z2 is not None
+        anchors = context.anchors
+        return self.contrast(z1 if anchors is None else z1.index_select(0, anchors), z2, context)
+
+    def contrast(self, rows: Tensor, keys: Tensor, context: LossContext) -> Tensor:
+        """The same with the rows of the anchors alone, which may be all that was computed of the first view.
+
+        Args:
+            rows: one row an anchor, ``[n, d]``.
+            keys: the second view, ``[N, d]``.
+            context: as above; ``anchors`` says which key is the positive of each row.
+        """
+        weights = anchor_weights(keys, context)  # [n]
+        if rows.dim() != 2 or rows.shape[1:] != keys.shape[1:] or rows.shape[0] != weights.shape[0]:
+            raise DataError(
+                f"the anchors must be rows [{weights.shape[0]}, {keys.shape[1]}], got {list(rows.shape)}; "
+                "give one row an anchor"
+            )
+        if self.normalize:
+            rows, keys = unit_rows(rows), unit_rows(keys)
+        own = keys if context.anchors is None else keys.index_select(0, context.anchors)
+        similarity = (rows * own).sum(dim=1) / self.temperature  # [n]
+        positive = (
+            similarity if self.positive_clip is None else similarity.clamp(-self.positive_clip, self.positive_clip)
+        )
+        sampled = keys if context.keys is None else keys.index_select(0, context.keys)
+        repulsion = product_logsumexp(rows, sampled, temperature=self.temperature, row_weight=weights)
+        assert isinstance(repulsion, Tensor)
+        if context.keys is not None:  # the sample stands for all
+            repulsion = repulsion + weights.sum() * math.log(keys.shape[0] / context.keys.numel())
+        return repulsion - torch.dot(weights, positive.to(weights.dtype))
+
+    def extra_repr(self) -> str:
+        """The arguments."""
+        return f"temperature={self.temperature}, normalize={self.normalize}, positive_clip={self.positive_clip}"

@@ -1,0 +1,138 @@
+"""BPR and one-way InfoNCE against loops in float64."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from gcl.core.context import LossContext
+from gcl.core.errors import ConfigError, DataError
+from gcl.losses.bpr import bpr_loss
+from gcl.losses.one_way_infonce import OneWayInfoNCE
+
+
+def random_views(num=12, dim=4, scale=1.0, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    z = torch.randn(2, num, dim, generator=generator, dtype=torch.float64) * scale
+    return z[0], z[1]
+
+
+def slow(z1, z2, anchors, temperature, *, normalize, clip=None, floor=0.0):
+    """LightGCL's formula (and SGL's where it is normalised and not clipped), by loops."""
+    rows = [[z.tolist() for z in view] for view in (z1, z2)]
+    if normalize:
+        rows = [[[value / math.hypot(*row) for value in row] for row in view] for view in rows]
+    total = 0.0
+    for i in anchors:
+        scores = [sum(a * b for a, b in zip(rows[0][i], key, strict=True)) / temperature for key in rows[1]]
+        positive = scores[i] if clip is None else min(max(scores[i], -clip), clip)
+        total += math.log(sum(math.exp(score) for score in scores) + floor) - positive
+    return total / len(anchors)
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+@pytest.mark.parametrize("clip", [None, 0.7, 5.0])
+def test_equals_the_loops(normalize, clip):
+    z1, z2 = random_views()
+    loss = OneWayInfoNCE(0.5, normalize=normalize, positive_clip=clip)
+    anchors = [3, 0, 7, 3, 3]
+    for chosen in (range(12), anchors):
+        context = LossContext(anchors=None if chosen is not anchors else torch.tensor(anchors))
+        expected = slow(z1, z2, list(chosen), 0.5, normalize=normalize, clip=clip)
+        assert float(loss(z1, z2, context=context)) == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_floor_of_the_published_program_is_below_rounding():
+    """It adds 1e-8 inside the logarithm, which says nothing wherever some logit is above -10."""
+    z1, z2 = random_views()
+    plain = float(OneWayInfoNCE(0.2, normalize=False, positive_clip=5.0)(z1, z2))
+    assert plain == pytest.approx(slow(z1, z2, range(12), 0.2, normalize=False, clip=5.0, floor=1e-8), rel=1e-8)
+
+
+def test_repeats_merged_by_counts_change_neither_value_nor_gradient():
+    z = [view.requires_grad_() for view in random_views()]
+    loss, anchors = OneWayInfoNCE(0.3, normalize=False, positive_clip=5.0), torch.tensor([5, 1, 5, 5, 9, 1])
+    unique, counts = anchors.unique(return_counts=True)
+    contexts = LossContext(anchors=anchors), LossContext(anchors=unique, counts=counts)
+    values = [loss(*z, context=context) for context in contexts]
+    torch.testing.assert_close(*values)
+    for one, two in zip(*(torch.autograd.grad(value, z) for value in values), strict=True):
+        torch.testing.assert_close(one, two)
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+def test_gradients_of_both_views(normalize):
+    z1, z2 = (view.requires_grad_() for view in random_views(6, 3))
+    loss = OneWayInfoNCE(0.8, normalize=normalize, positive_clip=0.9)
+    context = LossContext(anchors=torch.tensor([0, 4, 4]))
+    assert torch.autograd.gradcheck(lambda a, b: loss(a, b, context=context), (z1, z2))
+
+
+def test_the_positive_has_no_gradient_outside_the_clip():
+    """dL/ds_ii is softmax - 1 inside and softmax alone outside: the pull is gone, the push stays."""
+    z1, z2 = torch.eye(2, dtype=torch.float64) * 3, torch.eye(2, dtype=torch.float64).requires_grad_()
+    slopes = {}
+    for clip in (2.0, 4.0):  # the positives' logit is 3
+        value = OneWayInfoNCE(1.0, normalize=False, positive_clip=clip)(z1, z2)
+        (slopes[clip],) = torch.autograd.grad(value, z2)
+    share = math.exp(3) / (math.exp(3) + 1)
+    assert float(slopes[2.0][0, 0]) == pytest.approx(3 * share / 2)
+    assert float(slopes[4.0][0, 0]) == pytest.approx(3 * (share - 1) / 2)
+
+
+def test_inner_products_of_100_at_temperature_0_2_stay_finite():
+    """The plain formula overflows in float32 from logits of 88 on; these are 500."""
+    z = torch.full((50, 4), 5.0, requires_grad=True)
+    assert float(z.detach()[0] @ z.detach()[1]) == 100
+    value = OneWayInfoNCE(0.2, normalize=False, positive_clip=5.0)(z, z)
+    (slope,) = torch.autograd.grad(value, z)
+    assert float(value) == pytest.approx(500 + math.log(50) - 5, rel=1e-6)
+    assert bool(slope.isfinite().all())
+
+
+def test_sampled_keys_estimate_the_sum_over_all():
+    """The mean of the exponentials is unbiased, so the estimate of a large sample is near, and of all keys exact."""
+    z1, z2 = random_views(400, 4, 0.7)
+    loss, anchors = OneWayInfoNCE(0.5), torch.arange(20)
+    whole = float(loss(z1, z2, context=LossContext(anchors=anchors)))
+    every = LossContext(anchors=anchors, keys=torch.randperm(400))
+    assert float(loss(z1, z2, context=every)) == pytest.approx(whole, rel=1e-9)
+    generator = torch.Generator().manual_seed(0)
+    drawn = [
+        float(loss(z1, z2, context=LossContext(anchors=anchors, keys=torch.randperm(400, generator=generator)[:200])))
+        for _ in range(40)
+    ]
+    assert sum(drawn) / 40 == pytest.approx(whole, abs=0.02)
+
+
+def test_rows_of_the_anchors_alone_are_enough():
+    z1, z2 = random_views()
+    loss, anchors = OneWayInfoNCE(0.2), torch.tensor([2, 8])
+    context = LossContext(anchors=anchors)
+    torch.testing.assert_close(loss.contrast(z1[anchors], z2, context), loss(z1, z2, context=context))
+    with pytest.raises(DataError, match="one row an anchor"):
+        loss.contrast(z1, z2, context)
+
+
+@pytest.mark.parametrize("clip", [0, -1.0, math.inf, True])
+def test_refuses_a_clip_that_is_none(clip):
+    with pytest.raises(ConfigError, match="positive_clip"):
+        OneWayInfoNCE(0.2, positive_clip=clip)
+
+
+def test_bpr_equals_the_formula_and_stays_finite():
+    generator = torch.Generator().manual_seed(0)
+    users, positives, negatives = torch.randn(3, 7, 4, generator=generator, dtype=torch.float64)
+    expected = sum(
+        -math.log(1 / (1 + math.exp(-float(u @ p - u @ n))))
+        for u, p, n in zip(users, positives, negatives, strict=True)
+    )
+    assert float(bpr_loss(users, positives, negatives)) == pytest.approx(expected / 7)
+    assert float(bpr_loss(users, positives, positives)) == pytest.approx(math.log(2))
+    assert float(bpr_loss(users * 1e4, -users, users)) == pytest.approx(2e4 * float(users.square().sum()) / 7)
+    inputs = [part.clone().requires_grad_() for part in (users, positives, negatives)]
+    assert torch.autograd.gradcheck(bpr_loss, inputs)
+    with pytest.raises(DataError, match="one shape"):
+        bpr_loss(users, positives[:3], negatives)
