@@ -10,6 +10,7 @@ from gcl.augment.compose import Compose
 from gcl.augment.edge_drop import EdgeDrop
 from gcl.augment.feature_mask import FeatureMask
 from gcl.augment.identity import Identity
+from gcl.augment.node_drop import NodeDrop
 from gcl.augment.pyg_transform import PyGTransform
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "EdgeDrop",
     "FeatureMask",
     "Identity",
+    "NodeDrop",
     "PyGTransform",
     "community_strength",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Generator, Tensor
 
@@ -55,6 +57,28 @@ def draw_uniform(adjacency: Adjacency, generator: Generator | None, *, symmetric
     reverse, there = reverse_arcs(adjacency)
     lower = adjacency.row > adjacency.col
     return torch.where(lower & there, u[reverse], u)
+
+
+def choose_arcs(adjacency: Adjacency, share: float, generator: Generator | None, *, symmetric: bool = False) -> Tensor:
+    """A uniform set of exactly the floor of a share of the kept arcs, as a mask ``[E]``; of whole edges if symmetric.
+
+    Args:
+        adjacency: the structure and its mask.
+        share: from 0 to 1.
+        generator: on the adjacency's device; ``None`` = torch's global one.
+        symmetric: an arc and its reverse are chosen together and count as one.
+    """
+    candidate = torch.ones_like(adjacency.col, dtype=torch.bool) if adjacency.keep is None else adjacency.keep
+    if symmetric:
+        reverse, there = reverse_arcs(adjacency)
+        candidate = candidate & ((adjacency.row <= adjacency.col) | ~there)
+    index = candidate.nonzero().squeeze(1)
+    # 0.1 + 0.2 and the like must not cost an arc
+    count = math.floor(round(share * index.numel(), 6))
+    order = torch.randperm(index.numel(), generator=generator, device=adjacency.device)
+    chosen = torch.zeros_like(candidate)
+    chosen[index[order[:count]]] = True
+    return chosen | (chosen[reverse] & there) if symmetric else chosen
 
 
 def reverse_arcs(adjacency: Adjacency) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from gcl.augment.arcs import check_symmetric, draw_uniform
+from gcl.augment.arcs import check_symmetric, choose_arcs, draw_uniform
 from gcl.augment.augmenter import Augmenter, check_probability
 from gcl.augment.pyg_data import graph_of
 from gcl.core.graph import Graph
@@ -25,24 +25,30 @@ class EdgeDrop(Augmenter):
     Args:
         drop_prob: p, from 0 to 1.
         symmetric: draw each undirected edge once, so that both of its arcs stay or go.
+        exact: keep exactly :math:`\lfloor (1 - p) E \rfloor` of the E arcs (edges, if symmetric), a uniform set of
+            them, as SGL does (Wu et al., SIGIR 2021, arXiv 2010.10783).
 
     Raises:
         ConfigError: ``drop_prob`` is not a probability.
         DataError: ``symmetric`` on a directed graph (when called).
     """
 
-    def __init__(self, drop_prob: float = 0.3, *, symmetric: bool = False):
+    def __init__(self, drop_prob: float = 0.3, *, symmetric: bool = False, exact: bool = False):
         check_probability("drop_prob", drop_prob)
         self.drop_prob = drop_prob
         self.symmetric = symmetric
+        self.exact = exact
 
     def augment(self, view: View, generator: Generator | None) -> View:
         """The view with arcs dropped."""
         for name, adjacency in view.adjacency.items():
             if self.symmetric:
                 check_symmetric(view.graph.relations[name], adjacency, "EdgeDrop")
-            u = draw_uniform(adjacency, generator, symmetric=self.symmetric)
-            view = view.with_adjacency(name, adjacency.masked(u >= self.drop_prob))
+            if self.exact:
+                keep = choose_arcs(adjacency, 1 - self.drop_prob, generator, symmetric=self.symmetric)
+            else:
+                keep = draw_uniform(adjacency, generator, symmetric=self.symmetric) >= self.drop_prob
+            view = view.with_adjacency(name, adjacency.masked(keep))
         return view
 
     def edge_drop_prob(self, graph: Graph | Any) -> Tensor:

@@ -7,12 +7,19 @@ from __future__ import annotations
 
 PARTS: dict[str, dict[str, str]] = {
     "method": {
+        "bpr_mf": "gcl.methods.bpr_mf:BPRMF",
         "costa": "gcl.methods.costa:COSTA",
         "csgcl": "gcl.methods.csgcl:CSGCL",
         "gca": "gcl.methods.gca:GCA",
         "grace": "gcl.methods.grace:GRACE",
+        "lightgcl": "gcl.methods.lightgcl:LightGCL",
+        "lightgcl_paper": "gcl.methods.lightgcl_paper:LightGCLPaper",
+        "lightgcn": "gcl.methods.lightgcn:LightGCN",
         "progcl": "gcl.methods.progcl:ProGCL",
+        "sgl": "gcl.methods.sgl:SGL",
+        "simgcl": "gcl.methods.simgcl:SimGCL",
         "two_view": "gcl.methods.two_view:TwoView",
+        "xsimgcl": "gcl.methods.xsimgcl:XSimGCL",
     },
     "augmenter": {
         "adaptive_edge_drop": "gcl.augment.adaptive_edge_drop:AdaptiveEdgeDrop",
@@ -23,6 +30,7 @@ PARTS: dict[str, dict[str, str]] = {
         "edge_drop": "gcl.augment.edge_drop:EdgeDrop",
         "feature_mask": "gcl.augment.feature_mask:FeatureMask",
         "identity": "gcl.augment.identity:Identity",
+        "node_drop": "gcl.augment.node_drop:NodeDrop",
         "pyg": "gcl.augment.pyg_transform:PyGTransform",
     },
     "communities": {"communities": "gcl.augment.communities:Communities"},
@@ -52,10 +60,17 @@ PARTS: dict[str, dict[str, str]] = {
 
 # One line a method, for `gcl methods`.
 METHOD_SUMMARIES = {
+    "bpr_mf": "BPR-MF: matrix factorisation trained to rank (Rendle et al., UAI 2009); recommendation",
     "costa": "COSTA: random sketches of the nodes of two edge-dropped views (Zhang et al., KDD 2022)",
     "csgcl": "CSGCL: community attribute voting, communal edge dropping, Team-up (Chen et al., IJCAI 2023)",
     "gca": "GCA: edges and attributes dropped by centrality (Zhu et al., WWW 2021)",
     "grace": "GRACE: edge dropping and attribute masking with InfoNCE (Zhu et al., arXiv 2006.04131)",
+    "lightgcl": "LightGCL: a truncated SVD as second view (Cai et al., ICLR 2023); recommendation",
+    "lightgcl_paper": "LightGCL's earlier program, which its paper's figures come from; recommendation",
+    "lightgcn": "LightGCN: propagation without weights (He et al., SIGIR 2020); recommendation",
     "progcl": "ProGCL: GCA with negatives weighed by a Beta mixture (Xia et al., ICML 2022)",
+    "sgl": "SGL: edges, nodes or walks dropped (Wu et al., SIGIR 2021); recommendation",
+    "simgcl": "SimGCL: noise on the embeddings (Yu et al., SIGIR 2022); recommendation",
     "two_view": "any augmenters, encoder, projector and loss, put together by configuration",
+    "xsimgcl": "XSimGCL: SimGCL in one pass (Yu et al., TKDE 2023); recommendation",
 }

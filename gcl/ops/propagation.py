@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from gcl.core.adjacency import Adjacency
 from gcl.core.errors import ConfigError, DataError, unknown
@@ -86,6 +86,21 @@ class Propagation:
         arcs, loops = self.weights(dtype)
         y = sparse_product(self.adjacency, x, arcs)
         return y if loops is None else y.addcmul_(loops.unsqueeze(1).to(x.dtype), x)
+
+    def thinned(self, drop_prob: float, generator: Generator | None) -> Propagation:
+        """The operator with each entry dropped independently and the rest scaled up, so that its mean is this one.
+
+        The two entries of an undirected edge are drawn apart. Degrees stay those of the whole.
+
+        Args:
+            drop_prob: from 0 and below 1.
+            generator: on the adjacency's device; ``None`` = torch's global one.
+        """
+        adjacency, (values, loops) = self.adjacency, self.weights()
+        if loops is not None:
+            raise ConfigError("an operator with added self-loops cannot be thinned; use normalize='symmetric'")
+        keep = torch.rand(adjacency.num_arcs, generator=generator, device=adjacency.device) >= drop_prob
+        return Propagation(adjacency.masked(keep), normalize="none", values=values, scale=1 / (1 - drop_prob))
 
     def _matrix(self, dtype: torch.dtype) -> FixedMatrix | None:
         """The operator laid out for the CPU, self-loops among its entries; ``None`` where a value takes a gradient."""

@@ -21,6 +21,7 @@ from gcl.augment import (
     EdgeDrop,
     FeatureMask,
     Identity,
+    NodeDrop,
     PyGTransform,
 )
 from gcl.core.adjacency import Adjacency
@@ -45,6 +46,10 @@ SWEEP = {
     "Identity": Identity,
     "EdgeDrop": lambda: EdgeDrop(0.4),
     "EdgeDrop symmetric": lambda: EdgeDrop(0.7, symmetric=True),
+    "EdgeDrop exact": lambda: EdgeDrop(0.4, exact=True),
+    "EdgeDrop exact symmetric": lambda: EdgeDrop(0.5, symmetric=True, exact=True),
+    "NodeDrop": lambda: NodeDrop(0.3),
+    "NodeDrop exact": lambda: NodeDrop(0.3, exact=True),
     "FeatureMask": lambda: FeatureMask(0.5),
     "AdaptiveEdgeDrop": lambda: AdaptiveEdgeDrop(0.4),
     "AdaptiveEdgeDrop by PageRank": lambda: AdaptiveEdgeDrop(0.4, centrality="pagerank"),

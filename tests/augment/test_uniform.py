@@ -1,15 +1,18 @@
 """Uniform edge dropping and feature masking."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import adjacencies
 
-from gcl.augment import EdgeDrop, FeatureMask
+from gcl.augment import EdgeDrop, FeatureMask, NodeDrop
 from gcl.core.adjacency import Adjacency
 from gcl.core.errors import DataError
 from gcl.core.graph import Graph
+from gcl.ops.bipartite import joined_graph
 
 
 def ring(num_nodes=200):
@@ -104,3 +107,72 @@ def test_weights_and_features_stay():
     assert torch.equal(view.edge_weight, adjacency.weight[kept])
     assert torch.equal(view.edge_index, adjacency.edge_index()[:, kept])
     assert view.x is graph.x
+
+
+# -- exact numbers -----------------------------------------------------------------------------------------------------
+
+
+@given(adjacencies(undirected=True, self_loops=False, masked=False), st.floats(0, 1), st.integers(0, 99), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_exact_dropping_keeps_the_floor_of_the_share(adjacency, drop_prob, seed, symmetric):
+    """Of the arcs (of the edges, if symmetric) that an earlier view had left."""
+    generator = torch.Generator().manual_seed(seed)
+    # an earlier view that leaves whole edges
+    view = EdgeDrop(0.3, symmetric=True)(Graph.homogeneous(None, adjacency.with_weight(None)), generator=generator)
+    before = set(map(tuple, view.edge_index.t().tolist()))
+    whole = {arc for arc in before if arc[::-1] in before}
+    if symmetric and whole != before:
+        return
+    after = set(
+        map(
+            tuple,
+            EdgeDrop(drop_prob, symmetric=symmetric, exact=True)(view, generator=generator).edge_index.t().tolist(),
+        )
+    )
+    count = len(before) // 2 if symmetric else len(before)
+    assert after <= before
+    assert len(after) == math.floor(round((1 - drop_prob) * count, 6)) * (2 if symmetric else 1)
+    if symmetric:
+        assert after == {(v, u) for u, v in after}
+
+
+def test_exact_dropping_is_uniform_and_a_rounded_share_costs_no_arc():
+    graph, generator = Graph.homogeneous(None, ring(10)), torch.Generator().manual_seed(0)
+    augmenter = EdgeDrop(0.1 + 0.2, exact=True)  # 0.30000000000000004
+    kept = torch.stack([is_kept(augmenter(graph, generator=generator).relation(), 20) for _ in range(3000)])
+    assert bool((kept.sum(1) == 14).all())
+    assert float((kept.float().mean(0) - 0.7).abs().max()) < 5 * (0.21 / 3000) ** 0.5
+
+
+def test_node_drop_takes_edges_and_features_and_leaves_the_row():
+    graph = Graph.homogeneous(torch.ones(50, 2), ring(50))
+    view = NodeDrop(0.4)(graph, generator=torch.Generator().manual_seed(1))
+    gone = ~view.node_mask
+    assert 0 < int(gone.sum()) < 50
+    assert view.num_nodes == 50
+    assert bool((view.x[gone] == 0).all())
+    assert bool((view.x[~gone] == 1).all())
+    ends = view.edge_index.flatten().unique()
+    assert not bool(gone[ends].any())
+    expected = {tuple(arc) for arc in graph.adjacency.edge_index().t().tolist() if not bool(gone[arc].any())}
+    assert set(map(tuple, view.edge_index.t().tolist())) == expected
+    again = NodeDrop(0.4)(view, generator=torch.Generator().manual_seed(2))
+    assert bool((again.node_mask <= view.node_mask).all())
+
+
+@pytest.mark.parametrize("drop_prob", [0.0, 0.3, 1.0])
+def test_exact_node_drop_counts_users_and_items_apart(drop_prob):
+    relation = Adjacency.from_edge_index(torch.tensor([[0, 3, 6], [2, 0, 9]]), (10, 7))
+    graph = joined_graph(
+        Graph(
+            relations={"interaction": relation},
+            relation_types={"interaction": ("item", "user")},
+            num_nodes_by_type={"user": 10, "item": 7},
+            target="user",
+        )
+    )
+    keep = NodeDrop(drop_prob, exact=True)(graph, generator=torch.Generator().manual_seed(0)).node_mask
+    assert int(keep[:10].sum()) == math.floor((1 - drop_prob) * 10)
+    assert int(keep[10:].sum()) == math.floor((1 - drop_prob) * 7)
+    plain = NodeDrop(drop_prob, exact=True)(Graph.homogeneous(None, ring(10)), generator=torch.Generator())
+    assert int(plain.node_mask.sum()) == math.floor((1 - drop_prob) * 10)
