@@ -304,7 +304,7 @@ def test_loss_at_the_start():
     graph = Graph(relations={"interaction": relation}, target="user", **types)
     method = ready(LightGCL(l2=0.0), graph)
     parts = method.training_step(first_batch(method, graph), CLOCK, Streams(0)).parts
-    assert float(parts["ranking"]) == pytest.approx(math.log(2), abs=0.01)
+    assert float(parts["ranking"]) == pytest.approx(math.log(2), abs=0.02)
     for side in ("contrast_user", "contrast_item"):
         assert 0 < math.log(3000) - float(parts[side]) < 0.6
 
