@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,10 +24,14 @@ from gcl.ops.propagation import Propagation
 from gcl.ops.propagation_bounds import Deletion, check_boundable, covering_budget, deletion_budget
 from gcl.ops.segment import segment_sum
 from gcl.ops.sparse_product import dot_arcs, sparse_product
+from gcl.ops.unit_rows import unit_rows
 from gcl.regularizers.boundable import bounded_layers, check_encoder
 
-# Paths of two arcs up to which they are followed, times the columns of the hidden layer: some minutes of one core.
+# Paths of two arcs up to which they are followed, times the columns of the hidden layer.
 MOST_PATHS = 2 * 10**10
+# Shares of the sum of all absolute products in a value that count as rounding: some 10,000 operations in float64.
+ROUNDING = 1e-12
+ROUNDS = 50  # in which an attack spends the budgets of edges; most are spent in the first few
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +42,7 @@ class Compactness:
         value: on the graph as it is, float64 ``[N]``.
         lower: proved: no admissible graph gives less, ``[N]``.
         upper: found: some admissible graph gives this, ``[N]``.
+        margin: what rounding may have done to any of the three, ``[N]``. Within it of 0, nothing is claimed.
         budget: deletions allowed at each node, ``[N]``.
         degree: its arcs, self-loops left out, ``[N]``.
         protocol: what was asked: drop probability, deletion model, and so on.
@@ -45,19 +51,25 @@ class Compactness:
     value: Tensor
     lower: Tensor
     upper: Tensor
+    margin: Tensor
     budget: Tensor
     degree: Tensor
     protocol: dict[str, Any]
 
     @property
     def certified(self) -> Tensor:
-        """Whether the compactness is proved positive, boolean ``[N]``."""
-        return self.lower > 0
+        """Whether the compactness is proved positive, by more than rounding, boolean ``[N]``."""
+        return self.lower > self.margin
 
     @property
     def refuted(self) -> Tensor:
-        """Whether an admissible graph was found where it is not positive, boolean ``[N]``."""
-        return self.upper <= 0
+        """Whether an admissible graph was found where it is negative, by more than rounding, boolean ``[N]``."""
+        return self.upper < -self.margin
+
+    @property
+    def unclear(self) -> Tensor:
+        """Whether the value on the graph as it is cannot be told from 0: collapsed embeddings, boolean ``[N]``."""
+        return self.value.abs() <= self.margin
 
     def summary(self, nodes: Tensor | None = None) -> dict[str, float]:
         """Shares and means over some nodes (boolean ``[N]``; ``None`` = all)."""
@@ -69,7 +81,8 @@ class Compactness:
         return {
             "nodes": count,
             "budget": float(self.budget[pick].double().mean()),
-            "positive": float((self.value[pick] > 0).double().mean()),
+            "positive": float((self.value > self.margin)[pick].double().mean()),
+            "unclear": float(self.unclear[pick].double().mean()),
             "certified": certified,
             "open": 1 - certified - refuted,
             "refuted": refuted,
@@ -125,13 +138,14 @@ def compactness(
 
     over all graphs G' that arise by deleting at most :math:`q_i` edges at every node i. The lower bound is proved
     (:func:`gcl.ops.certificate.certificate`, in float64); the upper bound is the least value among sampled admissible
-    graphs, among them one that takes from every node the neighbours that speak for it most.
+    graphs, among them one that takes from every node the neighbours that speak for it most. A node counts as certified
+    or refuted where the bound is further from 0 than rounding can bring it.
 
     Yu, Wang, Zhang, Liu, Shi: *Provable Training for Graph Contrastive Learning*, NeurIPS 2023, arXiv 2309.13944,
     define compactness; the certificate is our own.
 
     Args:
-        encoder: a trained GCN (or another with ``affine_layers``).
+        encoder: a trained GCN (or another with ``affine_layers`` that propagates by the same matrix).
         graph: of one node type and one relation, without edge weights.
         drop_prob: p of the budgets, from 0 and below 1: :math:`q_i = \mathrm{rint}(p\, d_i)`.
         deletion: ``arcs``: every arc goes by itself, the budget counts those into a node, as our augmenters draw them;
@@ -147,7 +161,7 @@ def compactness(
         ConfigError: an encoder that cannot be bounded, by name, or a value out of range.
         DataError: a graph with edge weights or several node types.
     """
-    check_encoder(encoder, "a certificate")
+    check_encoder(encoder, "a certificate", training=False)
     _check_arguments(drop_prob, coverage, num_samples)
     check_boundable(graph.adjacency)
     adjacency = graph.adjacency.without_self_loops()
@@ -169,10 +183,12 @@ def compactness(
     )
     bounds = BudgetedBounds(adjacency, budget, deletion=deletion)
     hidden, z = _encode(adjacency, product, layers)
+    _check_same(encoder, graph, z)
     direction = contrast_direction(z)
     value = (z * direction).sum(1)
+    margin = ROUNDING * _magnitude(bounds.entrywise.looped.with_weight(bounds.entrywise.upper), features, layers, z)
     if paths is None:
-        paths = float(bounds.degree.square().sum()) * product.shape[1] <= MOST_PATHS
+        paths = _two_arc_paths(adjacency) * product.shape[1] <= MOST_PATHS
     lower = torch.minimum(certificate(bounds, product, layers, direction, paths=paths), value)
     attack = _Attack(adjacency, bounds.budget, deletion)
     upper = value.clone()
@@ -188,7 +204,8 @@ def compactness(
         "paths": bool(paths and len(layers) == 2),
         "num_layers": len(layers),
     }
-    return Compactness(value.cpu(), lower.cpu(), upper.cpu(), budget.cpu(), degree.cpu(), protocol)
+    value, lower, upper, margin, budget, degree = (t.cpu() for t in (value, lower, upper, margin, budget, degree))
+    return Compactness(value, lower, upper, margin, budget, degree, protocol)
 
 
 def _check_arguments(drop_prob: float, coverage: float | None, num_samples: int) -> None:
@@ -201,6 +218,47 @@ def _check_arguments(drop_prob: float, coverage: float | None, num_samples: int)
         raise ConfigError(f"coverage must be a probability above 0 and below 1, got {coverage!r}")
     if isinstance(num_samples, bool) or not isinstance(num_samples, int) or num_samples < 0:
         raise ConfigError(f"num_samples must be a whole number of at least 0, got {num_samples!r}")
+
+
+def _check_same(encoder: nn.Module, graph: Graph, z: Tensor) -> None:
+    """Refuses an encoder whose own embeddings are not those of its affine layers under GCN's matrix.
+
+    Raises:
+        ConfigError: they differ by more than float32 does.
+    """
+    precision = next(encoder.parameters()).dtype
+    features = graph.features[graph.target]
+    if isinstance(features, Tensor):
+        graph = dataclasses.replace(graph, features={**graph.features, graph.target: features.to(precision)})
+    own = encoder.embed(graph).to(z.dtype)  # type: ignore[operator]
+    if own.shape != z.shape or float((own - z).abs().max()) > 1e-3 * max(float(z.abs().max()), 1e-30):
+        raise ConfigError(
+            f"the encoder {type(encoder).__name__} does not give what its affine_layers() give with GCN's matrix (one "
+            "self-loop, symmetric normalisation by in-degrees), so nothing can be certified; use gcn"
+        )
+
+
+def _magnitude(upper: Adjacency, features: Tensor | Adjacency, layers: Sequence[BoundedLayer], z: Tensor) -> Tensor:
+    """The value of every node with all products taken as positive, ``[N]``: what rounding errors are relative to."""
+    first = layers[0].weight.abs()
+    if isinstance(features, Adjacency):
+        size = sparse_product(features.with_weight(features.values(first.dtype).abs()), first)
+    else:
+        size = linear(features.to(first.dtype).abs(), first.t())
+    for index, layer in enumerate(layers):
+        if index:
+            size = linear(size, layer.weight.abs().t())
+        size = (sparse_product(upper, size) + layer.bias.abs()) * max(1.0, abs(layer.slope))
+    unit = unit_rows(z).abs()
+    others = max(z.shape[0] - 1, 1)
+    return (size * (unit * (z.shape[0] / others) + unit.sum(0) / others)).sum(1)
+
+
+def _two_arc_paths(adjacency: Adjacency) -> float:
+    """How many paths of two arcs, loops among them, end at some node."""
+    into = adjacency.row_ptr.diff().double() + 1
+    out = adjacency.t_row_ptr.diff().double() + 1
+    return float((into * out).sum())
 
 
 def _encode(adjacency: Adjacency, product: Tensor, layers: Sequence[BoundedLayer]) -> tuple[Tensor, Tensor]:
@@ -225,7 +283,7 @@ def _toward(
 
 
 class _Attack:
-    """Draws admissible graphs: the arcs of the lowest keys at every node go, as many as its budget allows."""
+    """Draws admissible graphs: arcs, or edges, go in the order of their keys while the budgets allow."""
 
     def __init__(self, adjacency: Adjacency, budget: Tensor, deletion: Deletion):
         self.adjacency, self.budget, self.deletion = adjacency, budget, deletion
@@ -250,13 +308,34 @@ class _Attack:
             yield self.without(keys, budget)
 
     def without(self, keys: Tensor, budget: Tensor) -> Adjacency:
-        """The graph without the arcs of the lowest keys, at most ``budget`` at each node."""
-        row, count = self.adjacency.row.long(), self.adjacency.num_arcs
+        """The graph without the arcs of the lowest keys, at most ``budget`` at each node.
+
+        An edge goes where it is among the lowest at both of its ends; what is left of the budgets is spent in further
+        rounds, on edges whose ends both have some.
+        """
+        row, col = self.adjacency.row.long(), self.adjacency.col.long()
         order = keys.argsort(stable=True)
-        order = order[row[order].argsort(stable=True)]
-        rank = torch.empty_like(order)
-        rank[order] = torch.arange(count, device=keys.device)
-        gone = rank - self.adjacency.row_ptr.long()[row] < budget[row]
-        if self.deletion == "edges":  # both ends must allow it
-            gone = gone & gone[self.adjacency.t_perm.long()]
+        order = order[row[order].argsort(stable=True)]  # by row, and by key in it
+        if self.deletion == "arcs":
+            return self.adjacency.masked(~self._lowest(order, budget, torch.ones_like(row, dtype=torch.bool)))
+        reverse, left = self.adjacency.t_perm.long(), budget.clone()
+        gone = torch.zeros_like(row, dtype=torch.bool)
+        for _ in range(ROUNDS):
+            open_ = ~gone & (left[row] > 0) & (left[col] > 0)
+            picked = self._lowest(order, left, open_)
+            picked &= picked[reverse]
+            if not bool(picked.any()):
+                break
+            gone |= picked
+            left = budget - segment_sum(gone.double(), row_ptr=self.adjacency.row_ptr).long()
         return self.adjacency.masked(~gone)
+
+    def _lowest(self, order: Tensor, budget: Tensor, candidate: Tensor) -> Tensor:
+        """The first candidates of every row in an order by rows, as many as its budget, boolean ``[E]``."""
+        sorted_ = candidate[order].long()
+        before = sorted_.cumsum(0) - sorted_  # candidates that come first, over all rows
+        row = self.adjacency.row.long()
+        start = torch.cat([before, before.new_zeros(1)])[self.adjacency.row_ptr.long()[:-1].clamp(max=before.numel())]
+        picked = torch.empty_like(candidate)
+        picked[order] = sorted_.bool() & (before - start[row[order]] < budget[row[order]])
+        return picked

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar, Literal, get_args
@@ -110,10 +111,9 @@ class TwoView(Method):
         augmenters = self._augmenters()
         self._check_needs(resolve("loss", self.loss))
         with torch.random.fork_rng(devices=[]):
-            encoder = resolve("encoder", self.encoder)
-            if not isinstance(self.encoder, torch.nn.Module):
-                encoder = encoder.build(spec)
-                resolve("projector", self.projector).build(encoder.out_channels)
+            # an object is built for the run, not here
+            encoder = copy.deepcopy(resolve("encoder", self.encoder)).build(spec)
+            copy.deepcopy(resolve("projector", self.projector)).build(encoder.out_channels)
         if self.regularizer is not None:
             resolve("regularizer", self.regularizer).check(encoder, augmenters)
 

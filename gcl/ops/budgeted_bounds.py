@@ -151,8 +151,9 @@ class BudgetedBounds:
         if bucket.most == 0:
             return least
         ranked = torch.where(bucket.can_go.unsqueeze(2), terms, -torch.inf).topk(bucket.most, dim=1).values
-        for m in range(1, bucket.most + 1):
-            total = total - torch.where(budget >= m, ranked[:, m - 1], 0.0)
-            left = (degree - m).clamp(min=1)
-            least = torch.where(budget >= m, torch.minimum(least, total * left.rsqrt() + loop / left), least)
-        return least
+        count = torch.arange(1, bucket.most + 1, device=nodes.device).view(1, -1, 1)  # m
+        allowed = budget.unsqueeze(2) >= count  # [r, q, 1]
+        rest = total.unsqueeze(1) - torch.where(allowed, ranked, 0.0).cumsum_(1)  # [r, q, c]
+        left = (degree.unsqueeze(2) - count).clamp(min=1)
+        fewer = rest.mul_(left.rsqrt()).add_(loop.unsqueeze(1) / left).masked_fill_(~allowed, torch.inf)
+        return torch.minimum(least, fewer.amin(1))

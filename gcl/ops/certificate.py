@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gcl.ops.budgeted_bounds import BudgetedBounds
-from gcl.ops.compactness import BoundedLayer, weighted_interval
+from gcl.ops.compactness import BoundedLayer, certified_score, weighted_interval
 from gcl.ops.relaxation import Interval, activation_interval, intercept_term, relax
 from gcl.ops.sparse_product import dot_arcs
 
@@ -28,7 +28,7 @@ def certificate(
     .. math:: g_{ij} = \max\Big( V_i^+ \cdot H^{lo}_j + V_i^- \cdot H^{hi}_j,\ \min_G \sum_k \hat A_{jk}\, (X W_1)_k
         \cdot (V_i \circ S_{1,j}) + (V_i \circ S_{1,j}) \cdot b_1 + V_i^- \cdot T_{1,j} \Big)
 
-    A maximum of lower bounds is a lower bound.
+    A maximum of lower bounds is a lower bound; the certified score is among them.
 
     Args:
         bounds: of the graph.
@@ -66,7 +66,8 @@ def certificate(
             if paths and len(layers) == 2:
                 passed = torch.maximum(passed, _along_paths(bounds, product, layers[0], first, back))
         best = torch.maximum(best, constant + bounds.minimum(passed))
-    return best
+    # tighter intervals mostly give a better chord, but not always
+    return torch.maximum(best, certified_score(bounds.entrywise, bounds.entrywise, product, layers, direction))
 
 
 def _middle(ends: tuple[Tensor, Tensor], bias: Tensor) -> Interval:
@@ -79,7 +80,8 @@ def _lower_slopes(middle: Tensor, radius: Tensor, slope: float) -> list[Tensor |
         return [None]
     # any slope between that of the activation below and above 0 is valid there; the nearer side loses less
     bends = middle.abs() < radius
-    nearer = torch.where(middle >= 0, 1.0, slope).to(middle.dtype)
+    # not torch.where of two numbers, which is float32: a slope rounded downwards is no lower line any more
+    nearer = torch.where(middle >= 0, torch.ones_like(middle), torch.full_like(middle, slope))
     return [None, torch.where(bends, nearer, relax(middle, radius, slope)[0])]
 
 

@@ -29,13 +29,16 @@ def relax(middle: Tensor, radius: Tensor, slope: float) -> tuple[Tensor, Tensor]
         middle, radius: of the pre-activation, any shape.
         slope: :math:`\alpha`.
     """
-    t = _position(middle, radius)
+    # For autograd nothing is divided outside the clip, where a tiny radius would make inf times 0.
+    inside = (middle.abs() < radius) & (radius > TINY)
+    sign = torch.where(middle > 0, torch.ones_like(middle), -torch.ones_like(middle))
+    t = torch.where(inside, middle / torch.where(inside, radius, torch.ones_like(radius)), sign)
     half = (1 - slope) / 2
     return slope + half * (1 + t), half * radius * (1 - t.square())
 
 
 def _position(middle: Tensor, radius: Tensor) -> Tensor:
-    """t, -1 at the single point 0. The shift by 2 TINY puts that point outside the clip, where no gradient passes."""
+    """t, -1 at the single point 0, which the shift by 2 TINY puts outside the clip. Not for autograd."""
     return (middle - 2 * TINY).div(radius.clamp(min=TINY)).clamp(-1, 1)
 
 

@@ -12,12 +12,13 @@ from gcl.ops.compactness import BoundedLayer
 from gcl.ops.propagation_bounds import Deletion
 
 
-def check_encoder(encoder: nn.Module, user: str) -> list[Any]:
+def check_encoder(encoder: nn.Module, user: str, *, training: bool = True) -> list[Any]:
     """The affine layers of an encoder that can be bounded.
 
     Args:
         encoder: built.
         user: who asks, for the error.
+        training: whether it is to be bounded in training, where dropout counts.
 
     Raises:
         ConfigError: it has none, an activation that is not linear below 0, or dropout.
@@ -29,7 +30,7 @@ def check_encoder(encoder: nn.Module, user: str) -> list[Any]:
         layers: list[Any] = encoder.affine_layers()  # type: ignore[operator]
     except ConfigError as error:
         raise ConfigError(f"{user} cannot bound the encoder {name}: {error}") from None
-    if getattr(encoder, "dropout", 0):
+    if training and getattr(encoder, "dropout", 0.0) > 0:
         raise ConfigError(f"{user} bounds an encoder without dropout, and {name} has some; set encoder.dropout=0")
     return layers
 
@@ -39,8 +40,8 @@ def bounded_layers(encoder: nn.Module) -> list[BoundedLayer]:
     layers = []
     for layer in encoder.affine_layers():  # type: ignore[operator]
         bias = layer.weight.new_zeros(layer.weight.shape[1]) if layer.bias is None else layer.bias
-        slope = torch.as_tensor(layer.negative_slope).detach()
-        layers.append(BoundedLayer(layer.weight, bias, float(slope)))
+        slope = layer.negative_slope  # a number is not to pass through float32
+        layers.append(BoundedLayer(layer.weight, bias, float(slope.detach() if torch.is_tensor(slope) else slope)))
     return layers
 
 

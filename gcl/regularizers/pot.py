@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
@@ -152,10 +153,18 @@ class POT(Regularizer):
     # -- in training -------------------------------------------------------------------------------------------------
 
     def forward(self, context: StepContext) -> Tensor:
-        """The mean of softplus(-score) over the scored nodes and both views, a scalar."""
+        """The mean of softplus(-score) over the scored nodes and both views, a scalar; never in half precision."""
+        with torch.autocast(context.graph.device.type, enabled=False):
+            return self._penalty(context)
+
+    def _penalty(self, context: StepContext) -> Tensor:
         layers, rows = bounded_layers(context.encoder), self._scored(context)
-        products = _products(context, layers[0].weight)
-        seen = [trace[0].preactivation for trace in context.traces] if self.mode == "relaxed" else []
+        precision = layers[0].weight.dtype  # autocast may have made embeddings and products in half
+        context = dataclasses.replace(context, embeddings=tuple(z.to(precision) for z in context.embeddings))
+        products = [product.to(precision) for product in _products(context, layers[0].weight)]
+        seen = []
+        if self.mode == "relaxed":
+            seen = [trace[0].preactivation.to(precision) for trace in context.traces]
         for trace in context.traces:
             trace.clear()  # on a large graph what is not needed any more is a third of the memory
         hidden: list[Tensor] = []

@@ -79,6 +79,8 @@ def graph_of_run(settings: Any, dataset: Any, name: str, data_root: str | Path |
     """
     if dataset is None and settings["dataset"] is None:
         raise ConfigError(f"{name} was trained on a graph in memory; give it again as the dataset")
+    if isinstance(dataset, Dataset):
+        return dataset
     found = load_dataset(
         settings["dataset"] if dataset is None else dataset,
         kind=kind_of(settings),

@@ -19,7 +19,8 @@ from gcl.core.view import View
 from gcl.data.load import load_dataset
 from gcl.encoders.gcn import GCN
 from gcl.encoders.mlp import MLP
-from gcl.evaluate.compactness import compactness
+from gcl.evaluate.compactness import _Attack, compactness
+from gcl.ops.propagation import Propagation
 from gcl.ops.propagation_bounds import covering_budget
 
 
@@ -104,6 +105,84 @@ def test_more_deletions_certify_less_and_more_graphs_refute_more():
     assert (many < few).any()
     paths = compactness(encoder, graph, paths=True).lower
     assert (paths >= compactness(encoder, graph, paths=False).lower - 1e-12).all()
+
+
+def test_collapsed_embeddings_certify_nothing():
+    """All values are 0 up to rounding, of either sign: neither certified nor refuted, and said so."""
+    karate = load_dataset("karate").graph.for_training()
+    graph = dataclasses.replace(karate, features={"node": torch.ones(34, 3)})
+    for seed in range(4):
+        torch.manual_seed(seed)
+        encoder = GCN(out_channels=8).build(graph.spec)
+        for p in (0.0, 0.2):
+            found = compactness(encoder, graph, drop_prob=p, num_samples=5)
+            if p == 0.0 and not bool(found.value.abs().max() < 1e-9):
+                continue  # degrees differ, so constant features need not collapse
+            assert found.summary()["certified"] == 0
+    regular = Graph.homogeneous(
+        torch.ones(6, 3),
+        Adjacency.from_edge_index(torch.tensor([[0, 1, 2, 3, 4, 5], [1, 0, 3, 2, 5, 4]]), (6, 6)),
+    )
+    found = compactness(encoder_of(regular), regular, drop_prob=0.3, keep_neighbor=False)
+    assert found.summary()["certified"] == found.summary()["refuted"] == 0
+    assert found.summary()["unclear"] == found.summary()["open"] == 1
+    assert bool((found.margin < 1e-9).all())
+
+
+def test_the_margin_is_far_below_what_is_certified():
+    graph = load_dataset("karate").graph.for_training()
+    found = compactness(encoder_of(graph), graph, drop_prob=0.1)
+    assert bool((found.margin > 0).all())
+    assert float((found.margin / found.value.abs().clamp(min=1e-3)).max()) < 1e-8
+    assert found.summary()["unclear"] == 0
+
+
+def test_an_encoder_with_another_matrix_is_refused():
+    """Its affine layers are GCN's, what it multiplies by is not: the bounds would be of another network."""
+
+    class RowGCN(GCN):
+        def forward(self, view, *, trace=None):
+            return self.layers_(view, Propagation(view.relation(), normalize="row"), trace)
+
+    graph = load_dataset("karate").graph.for_training()
+    with pytest.raises(ConfigError, match="RowGCN does not give what its affine_layers"):
+        compactness(RowGCN(out_channels=4).build(graph.spec), graph)
+
+
+def test_dropout_and_double_precision_do_not_stand_in_the_way_of_a_trained_encoder():
+    graph = load_dataset("karate").graph.for_training()
+    plain = compactness(encoder_of(graph), graph, drop_prob=0.2)
+    dropping = compactness(encoder_of(graph, dropout=0.5), graph, drop_prob=0.2)
+    double = compactness(encoder_of(graph).double(), graph, drop_prob=0.2)
+    assert torch.equal(plain.lower, dropping.lower)
+    assert torch.equal(plain.lower, double.lower)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from([0.2, 0.5, 0.8]), st.sampled_from(["arcs", "edges"]))
+def test_attacks_are_admissible_and_spend_the_budgets(seed, p, deletion):
+    """No edge could go on top of those that went: every edge left has an end whose budget is spent."""
+    graph = random_graph(12, seed, density=0.4)
+    adjacency = graph.adjacency
+    row, col = adjacency.row.long(), adjacency.col.long()
+    degree = adjacency.row_ptr.diff().long()
+    budget = torch.minimum((p * degree).round().long(), (degree - 1).clamp(min=0))
+    keys = torch.rand(adjacency.num_arcs, generator=torch.Generator().manual_seed(seed))
+    if deletion == "edges":
+        keys = torch.maximum(keys, keys[adjacency.t_perm.long()])
+    left = _Attack(adjacency, budget, deletion).without(keys, budget)
+    gone = ~left.keep
+    lost = torch.zeros_like(budget).index_add_(0, row, gone.long())
+    assert bool((lost <= budget).all())
+    if deletion == "edges":
+        assert torch.equal(gone, gone[adjacency.t_perm.long()])
+        open_ = (lost < budget)[row] & (lost < budget)[col] & ~gone
+        assert not bool(open_.any())
+    else:
+        assert torch.equal(lost, budget)
+        for node in range(12):
+            mine = keys[row == node]
+            assert set(keys[gone & (row == node)].tolist()) == set(mine.sort().values[: int(budget[node])].tolist())
 
 
 def test_summaries_partition_the_nodes():

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch_geometric.nn import GraphSAGE
 
+import gcl
 from gcl.augment import CommunalEdgeDrop, Compose, EdgeDrop, FeatureMask, PyGTransform
 from gcl.core.context import Batch, Clock
 from gcl.core.errors import ConfigError, DataError
@@ -376,3 +377,46 @@ def test_a_weighted_graph_is_refused(graph):
     weighted = dataclasses.replace(graph, relations={"edge": adjacency})
     with pytest.raises(DataError, match="edge weights"):
         POT().prepare(weighted, [EdgeDrop(0.3), EdgeDrop(0.3)])
+
+
+# -- precision and objects ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["grace", "gca", "progcl", "costa"])
+@pytest.mark.parametrize("mode", ["reference", "target", "relaxed", "certified"])
+def test_mixed_precision_trains_with_every_mode(method, mode):
+    """The bounds are never in half precision: what autocast made of embeddings and products is brought back."""
+    plain = {"view1": {"feature": None}, "view2": {"feature": None}}
+    result = gcl.pipeline(
+        method, "karate", regularizer={"name": "pot", "mode": mode}, evaluate=False, floors=False,
+        trainer={"epochs": 2, "precision": "bf16-mixed"}, augment=plain,
+    )  # fmt: skip
+    assert bool(result.outputs.main.isfinite().all())
+
+
+def test_an_encoder_given_as_an_object_is_checked_and_left_unbuilt():
+    encoder = GCN(out_channels=8)
+    method = GRACE(encoder=encoder, regularizer={"name": "pot"}, augment=VIEWS)
+    method.check(load_dataset("karate").graph.spec)
+    assert not hasattr(encoder, "layers_")
+    with pytest.raises(ConfigError, match="elu"):
+        GRACE(encoder=GCN(out_channels=8, activation="elu"), regularizer="pot", augment=VIEWS).check(
+            load_dataset("karate").graph.spec
+        )
+
+
+@pytest.mark.parametrize("mode", ["reference", "target", "relaxed", "certified"])
+def test_a_decayed_unit_has_finite_gradients(mode):
+    graph = load_dataset("karate").graph.for_training()
+    method = GRACE(
+        encoder={"name": "gcn", "out_channels": 6}, augment=VIEWS,
+        regularizer={"name": "pot", "mode": mode},
+    )  # fmt: skip
+    streams = Streams(0)
+    method.build(graph.spec, method.prepare(graph, streams))
+    with torch.no_grad():
+        method.encoder_.layers_.weights[0][:, 0] = 1e-24
+        method.encoder_.layers_.biases[0][0] = 0.01
+    method.training_step(Batch(graph), Clock(epoch=1), streams).loss.backward()
+    for name, parameter in method.named_parameters():
+        assert parameter.grad is None or bool(parameter.grad.isfinite().all()), name
