@@ -24,9 +24,9 @@ RANKING: dict[str, Any] = {"name": "ranking", "validation": 0.0}  # nothing is s
 
 @dataclass(frozen=True, eq=False)
 class RankingSource:
-    """Embeddings in the order of the graph's users and items, and the specification of the evaluator that made them.
+    """Embeddings in the order of the graph's users and items, and what to score them with.
 
-    ``evaluator`` is that of the run where they come from one.
+    ``evaluator`` is the specification of their run, so that the figures are those of its report.
     """
 
     outputs: Outputs
@@ -54,7 +54,7 @@ def read_ranking(users: Path, items: Path | None, dataset: str | None, data_root
     from gcl.data.interactions import ITEM, USER
     from gcl.evaluate.embedding_files import read_embeddings
 
-    data = _load(name, None, data_root)
+    data = _load(name, data_root)
     tables = {USER: read_embeddings(users), ITEM: read_embeddings(items)}
     ids = {USER: data.node_ids, ITEM: data.other_ids.get(ITEM)}
     embeddings = {kind: _in_order(table, ids[kind], data, kind) for kind, table in tables.items()}
@@ -64,7 +64,7 @@ def read_ranking(users: Path, items: Path | None, dataset: str | None, data_root
 def _of_run(folder: Path, dataset: str | None, data_root: Path | None) -> RankingSource:
     from gcl.core.context import Outputs
     from gcl.data.interactions import ITEM, USER
-    from gcl.run.run_directory import kind_of, open_run
+    from gcl.run.run_directory import open_run
 
     run = open_run(folder)
     place = run.directory.path
@@ -78,18 +78,18 @@ def _of_run(folder: Path, dataset: str | None, data_root: Path | None) -> Rankin
     if missing:
         held = ", ".join(map(repr, outputs.embeddings))
         raise DataError(f"{folder} has no embeddings {missing[0]!r}, only {held}; give the run of a recommender")
-    data = _load(name, kind_of(settings), data_root or settings["data_root"])
+    data = _load(name, data_root or settings["data_root"])
     for kind in (USER, ITEM):
         _check_count(outputs.embeddings[kind], data, kind)
     own = next((spec for spec in settings["evaluate"].values() if spec["name"] == "ranking"), RANKING)
     return RankingSource(Outputs({kind: outputs.embeddings[kind] for kind in (USER, ITEM)}), data.graph, dict(own))
 
 
-def _load(name: str, kind: str | None, data_root: Path | str | None) -> Dataset:
+def _load(name: str, data_root: Path | str | None) -> Dataset:
     from gcl.data.load import load_dataset
     from gcl.evaluate.held_interactions import interactions_of
 
-    data = load_dataset(name, kind=kind or "rec", data_root=data_root)
+    data = load_dataset(name, kind="rec", data_root=data_root)
     interactions_of(data.graph)  # refuses a graph of another kind
     return data
 

@@ -18,7 +18,7 @@ from gcl.data.validation_pairs import carve_validation
 from gcl.evaluate.embeddings import refuse_non_finite
 from gcl.evaluate.held_interactions import HeldInteractions, SelectionInteractions, interactions_of
 from gcl.evaluate.ranking_floors import RANKING_FLOORS
-from gcl.evaluate.ranking_metrics import METRICS, check_k, ranking_metrics, recommended
+from gcl.evaluate.ranking_metrics import METRICS, check_batch_mean, check_k, ranking_metrics, recommended
 from gcl.ops.top_items import Scorer, inner_products, top_items
 
 CARVE_SEED = 0  # of every training seed, so that they are compared on equal ground
@@ -54,10 +54,9 @@ class Ranking:
         select: str = "ndcg@20",
     ):
         check_k(k)
-        if isinstance(validation, bool) or not 0 <= validation < 1:
+        if isinstance(validation, bool) or not isinstance(validation, int | float) or not 0 <= validation < 1:
             raise ConfigError(f"validation must be a share from 0 to below 1, got {validation!r}")
-        if batch_mean is not None and (isinstance(batch_mean, bool) or batch_mean < 1):
-            raise ConfigError(f"batch_mean must be a whole number of users from 1, or null, got {batch_mean!r}")
+        check_batch_mean(batch_mean)
         metric, _, place = select.partition("@")
         if metric not in METRICS:
             raise ConfigError(f"select: {unknown('metric', metric, METRICS)}")

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from gcl.core.adjacency import Adjacency
+from gcl.ops.largest import largest
 from gcl.ops.sparse_product import sparse_product
-from gcl.ops.top_items import Scorer, entries_of_rows, top_items
+from gcl.ops.top_items import BYTES_PER_SCORE, MEMORY, Scorer, entries_of_rows
 
 NEIGHBORS = 100  # of each item, for `item_neighbors`
 
@@ -44,22 +45,7 @@ def item_neighbors(train: Adjacency, *, neighbors: int = NEIGHBORS) -> Scorer:
         neighbors: how many of each item are kept, those of equal cosine by id; an item without common users is none.
     """
     own = _scipy(train)  # [m, n]
-    columns = own.T.tocsr()
-    degree = np.diff(columns.indptr)
-    scale = 1 / np.sqrt(np.maximum(degree, 1))
-
-    def cosines(some: Tensor) -> Tensor:
-        rows = some.numpy()
-        block = torch.from_numpy((columns[rows] @ own).toarray())  # users in common
-        block.mul_(torch.from_numpy(scale)).mul_(torch.from_numpy(scale[rows]).unsqueeze(1))
-        block[torch.arange(some.numel()), some] = 0
-        return block.masked_fill_(block == 0, -torch.inf)
-
-    num_items = own.shape[1]
-    near, cosine = top_items(cosines, torch.arange(num_items), neighbors, num_items=num_items)
-    item, place = (near >= 0).nonzero().unbind(1)
-    entries = (cosine[item, place].numpy(), (near[item, place].numpy(), item.numpy()))
-    similarity = sp.csr_matrix(entries, shape=(num_items, num_items))  # row i: the items that i is a neighbour of
+    similarity = _similarity(own, neighbors)
 
     def score(users: Tensor) -> Tensor:
         return torch.from_numpy((own[users.cpu().numpy()] @ similarity).toarray()).float().to(users.device)
@@ -95,6 +81,31 @@ def graph_filter(train: Adjacency) -> Scorer:
 def _scipy(train: Adjacency) -> sp.csr_matrix:
     parts = (np.ones(train.num_arcs), train.col.cpu().numpy(), train.row_ptr.cpu().numpy())
     return sp.csr_matrix(parts, shape=train.shape)
+
+
+def _similarity(own: sp.csr_matrix, neighbors: int) -> sp.csr_matrix:
+    """Row i: the items that i is a neighbour of, with the cosines."""
+    columns = own.T.tocsr()
+    degree = np.diff(columns.indptr)
+    num_items = own.shape[1]
+    order = np.argsort(degree, kind="stable")  # rows of a block are of like length
+    size = max(1, MEMORY // (BYTES_PER_SCORE * num_items))
+    found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    for items in np.split(order, range(size, num_items, size)):
+        common = (columns[items] @ own).tocsr()  # users in common
+        common.sort_indices()
+        count = np.diff(common.indptr)
+        row = np.repeat(np.arange(items.size), count)
+        place = np.arange(common.nnz) - common.indptr[row]
+        # cos^2 times the row's degree: a quotient of whole numbers, so that equal cosines are equal
+        square = np.full((items.size, max(int(count.max()), 1)), -np.inf)
+        square[row, place] = np.where(items[row] == common.indices, -np.inf, common.data**2 / degree[common.indices])
+        best, value = largest(torch.from_numpy(square), min(neighbors, square.shape[1]))
+        row, rank = (value > -torch.inf).numpy().nonzero()
+        near = common.indices[common.indptr[row] + best.numpy()[row, rank]]
+        found.append((near, items[row], np.sqrt(value.numpy()[row, rank] / degree[items[row]])))
+    near, item, cosine = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return sp.csr_matrix((cosine, (near, item)), shape=(num_items, num_items))
 
 
 RANKING_FLOORS: dict[str, Callable[[Adjacency], Scorer]] = {

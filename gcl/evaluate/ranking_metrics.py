@@ -34,8 +34,7 @@ def ranking_metrics(
         ConfigError: ``batch_mean`` below 1, or as :func:`user_metrics`.
         DataError: no user has a held item, or as :func:`user_metrics`.
     """
-    if batch_mean is not None and (isinstance(batch_mean, bool) or not isinstance(batch_mean, int) or batch_mean < 1):
-        raise ConfigError(f"batch_mean must be a whole number of users from 1, or null, got {batch_mean!r}")
+    check_batch_mean(batch_mean)
     values, counts = user_metrics(items, users, held, num_items=num_items, k=k)
     scored = counts > 0
     if not bool(scored.any()):
@@ -152,6 +151,16 @@ def check_k(k: Any) -> tuple[int, ...]:
     if not values or not whole or len(set(values)) != len(values):
         raise ConfigError(f"k must list different whole numbers from 1, such as [10, 20, 40], got {k!r}")
     return tuple(sorted(values))
+
+
+def check_batch_mean(batch_mean: Any) -> None:
+    """Refuses what is neither ``None`` nor a whole number from 1.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    if batch_mean is not None and (isinstance(batch_mean, bool) or not isinstance(batch_mean, int) or batch_mean < 1):
+        raise ConfigError(f"batch_mean must be a whole number of users from 1, or null, got {batch_mean!r}")
 
 
 def _check_lists(items: Tensor, users: Tensor, held: Tensor, k: Sequence[int]) -> int:
