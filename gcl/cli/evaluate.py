@@ -9,6 +9,7 @@ import typer
 
 from gcl.cli.common import AsJson, DataRoot, print_json
 from gcl.cli.sources import labels_of, need, read_source
+from gcl.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from gcl.core.report import Report
@@ -81,6 +82,46 @@ def clustering(
     y = need(y, "scoring a clustering needs labels; give --labels FILE or --dataset NAME (or use `gcl cluster`)")
     report = kmeans_report(source.values, y, k=k, normalize=normalize, seeds=range(seeds), algorithm=algorithm)
     _show(report, str(file), json)
+
+
+@app.command()
+def ranking(
+    users: Annotated[Path, typer.Argument(help="Embeddings of the users, or a run folder that holds both.")],
+    items: Annotated[Path | None, typer.Argument(help="Embeddings of the items.", show_default=False)] = None,
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", help="Interactions: a name or a path [those of the run].")
+    ] = None,
+    k: Annotated[
+        str | None, typer.Option("--k", help="Lengths of the lists, as in 20,40 [those of the run, or 10,20,40].")
+    ] = None,
+    batch_mean: Annotated[
+        int | None,
+        typer.Option(help="Mean of means over blocks of so many user ids (LightGCL's program: 256) [over users]."),
+    ] = None,
+    data_root: DataRoot = None,
+    json: AsJson = False,
+) -> None:
+    """All items ranked for every user by inner products: recall, NDCG, precision, MRR, hit rate, coverage."""
+    from gcl.cli.ranking_sources import read_ranking
+    from gcl.core.resolve import resolve
+
+    lengths = None if k is None else _whole_numbers("--k", k)
+    source = read_ranking(users, items, dataset, data_root)
+    spec = source.evaluator
+    if lengths is not None:
+        spec["k"] = lengths
+    if batch_mean is not None:
+        spec["batch_mean"] = batch_mean
+    evaluator = resolve("evaluator", spec)
+    _, held = evaluator.split(source.graph, seed=0)
+    _show(evaluator.evaluate(source.outputs, held, seed=0), str(users), json)
+
+
+def _whole_numbers(option: str, text: str) -> list[int]:
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdigit() for part in parts):
+        raise ConfigError(f"{option} must be whole numbers with commas between, such as 20,40, got {text!r}")
+    return [int(part) for part in parts]
 
 
 def _show(report: Report, name: str, json: bool) -> None:

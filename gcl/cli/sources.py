@@ -74,12 +74,16 @@ def labels_of(
         raise DataError(f"{data.name} has {data.graph.num_nodes} nodes, the embeddings {source.values.shape[0]} rows")
     if source.ids is None or data.y is None:
         return data.y, data.splits
-    order = _order(source.ids, data.node_ids, data.name)
+    order = order_of(source.ids, data.node_ids, data.name)
     return data.y[order], None if data.splits is None else data.splits[order]
 
 
-def _order(ids: list[str], node_ids: list[str] | None, name: str) -> list[int]:
-    """The node of each row of the embeddings; nodes without ids are called by their positions."""
+def order_of(ids: list[str], node_ids: list[str] | None, name: str) -> list[int]:
+    """The node of each row of the embeddings; nodes without ids are called by their positions.
+
+    Raises:
+        DataError: ids that are not the dataset's, or one that is there twice.
+    """
     place = {node: at for at, node in enumerate(node_ids or map(str, range(len(ids))))}
     absent = [row for row in ids if row not in place]
     if absent:

@@ -54,6 +54,7 @@ PARTS: dict[str, dict[str, str]] = {
     "evaluator": {
         "classification": "gcl.evaluate.node_classification:NodeClassification",
         "clustering": "gcl.evaluate.clustering:Clustering",
+        "ranking": "gcl.evaluate.ranking:Ranking",
     },
     "trainer": {"trainer": "gcl.train.trainer:Trainer"},
 }

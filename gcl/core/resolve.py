@@ -180,7 +180,7 @@ def _merge(hint: Any, default: Any, layers: Sequence[Any], where: str) -> Any:
             value = layer
     if slot is None:
         _check(value, hint, where, is_default=not layers)
-    return value
+    return list(value) if type(value) is tuple else value  # as a file of settings holds it
 
 
 def _plain(value: Any) -> Any:

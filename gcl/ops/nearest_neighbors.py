@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gcl.core.adjacency import Adjacency
 from gcl.core.errors import ConfigError, DataError, unknown
+from gcl.ops.largest import largest
 
 Metric = Literal["euclidean", "cosine", "dot"]
 
@@ -69,9 +70,9 @@ def nearest_neighbors(
             score[torch.arange(rows.numel(), device=x.device), rows] = -torch.inf
         if not exact:
             score = _refine(score, data, squares, rows, k, metric)
-        nearest = _largest(score, k)
+        nearest, score_of_nearest = largest(score, k)
         index[rows] = nearest
-        value[rows] = _to_value(score.gather(1, nearest), squares[rows], squares[nearest], metric).to(value.dtype)
+        value[rows] = _to_value(score_of_nearest, squares[rows], squares[nearest], metric).to(value.dtype)
     return index, value
 
 
@@ -163,16 +164,3 @@ def _magnitude(row_squares: Tensor, col_squares: Tensor, metric: Metric) -> Tens
     if metric == "euclidean":
         return 4 * (row_squares + col_squares)
     return 4 * row_squares if metric == "cosine" else row_squares.sqrt() * col_squares.sqrt()
-
-
-def _largest(score: Tensor, k: int) -> Tensor:
-    """Columns of the k largest entries of each row, largest first, ties by the smallest column, ``[b, k]``."""
-    # topk promises no order among ties but its k-th value is certain: take all above it, then ties from the left.
-    threshold = score.topk(k, dim=1).values[:, -1:]
-    above = score > threshold
-    tied = score == threshold
-    room = k - above.sum(1, keepdim=True)
-    chosen = above | (tied & (tied.cumsum(1, dtype=torch.int32) <= room))
-    col = chosen.nonzero()[:, 1].view(-1, k)  # ascending inside a row
-    order = score.gather(1, col).argsort(dim=1, descending=True, stable=True)
-    return col.gather(1, order)

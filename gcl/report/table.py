@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
 
 from gcl.core.report import Report
 
-LABELS = {"accuracy": "accuracy", "macro_f1": "macro-F1", "nmi": "NMI", "ari": "ARI"}
+LABELS = {
+    "accuracy": "accuracy",
+    "macro_f1": "macro-F1",
+    "nmi": "NMI",
+    "ari": "ARI",
+    "ndcg": "NDCG",
+    "mrr": "MRR",
+    "hit_rate": "hit rate",
+}
+COUNTED = {"ranking": "users"}  # what n counts, where it is not nodes
 
 
 def report_console() -> Console:
@@ -18,12 +27,27 @@ def report_console() -> Console:
     return console if console.is_terminal else Console(highlight=False, width=120)
 
 
-def score_table(rows: Mapping[str, Report]) -> Table:
+def score_tables(rows: Mapping[str, Report]) -> list[Table]:
+    """The table of the metrics, or one for each K where they are called ``metric@K``."""
+    split = [metric.partition("@") for metric in next(iter(rows.values())).values]
+    places = sorted({place for _, _, place in split}, key=lambda place: (len(place), place))
+    names = dict.fromkeys(name for name, _, _ in split)
+    order = {name: position for position, name in enumerate(names)}  # the same in every table
+    ordered = sorted(split, key=lambda parts: order[parts[0]])
+    return [_score_table(rows, ["".join(parts) for parts in ordered if parts[2] == place]) for place in places]
+
+
+def score_label(metric: str) -> str:
+    """How a metric is called in print."""
+    name, at, place = metric.partition("@")
+    return f"{LABELS.get(name, name)}{at}{place}"
+
+
+def _score_table(rows: Mapping[str, Report], metrics: Sequence[str]) -> Table:
     """One row a set of embeddings: mean and standard deviation of each metric in percent; the best mean is bold."""
-    metrics = list(next(iter(rows.values())).values)
     table = Table("embeddings")
     for metric in metrics:
-        table.add_column(LABELS.get(metric, metric), justify="right")
+        table.add_column(score_label(metric), justify="right")
     best = {metric: max(report.mean(metric) for report in rows.values()) for metric in metrics}
     for name, report in rows.items():
         cells = []
@@ -49,7 +73,7 @@ def beaten_floors(rows: Mapping[str, Report], trained: str, metric: str) -> str:
         parts.append(f"training beats {', '.join(above)}")
     if below:
         parts.append(f"training does NOT beat {', '.join(below)}")
-    return f"{LABELS.get(metric, metric)}, in points: {'; '.join(parts)}"
+    return f"{score_label(metric)}, in points: {'; '.join(parts)}"
 
 
 def diagnostics_line(values: Mapping[str, float]) -> str:
@@ -63,8 +87,10 @@ def print_scores(console: Console, scores: Mapping[str, Mapping[str, Report]], *
         last = list(rows.values())[-1]
         task = "" if name == last.task else f"{last.task}, "
         runs = f"{num_seeds} training seeds" if num_seeds > 1 else f"{len(next(iter(last.values.values())))} runs"
-        console.print(f"[bold]{name}[/bold]: {task}protocol {last.protocol}, {last.n} nodes, ± over {runs}")
-        console.print(score_table(rows))
+        counted = COUNTED.get(last.task, "nodes")
+        console.print(f"[bold]{name}[/bold]: {task}protocol {last.protocol}, {last.n} {counted}, ± over {runs}")
+        for table in score_tables(rows):
+            console.print(table)
         sentence = beaten_floors(rows, "trained", next(iter(last.values))) if "trained" in rows else ""
         if sentence:
             console.print(sentence)
