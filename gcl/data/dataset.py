@@ -45,7 +45,7 @@ class Dataset:
 
     @property
     def held(self) -> Mapping[str, Tensor]:
-        """Held-out interactions, int64 ``[2, n]``, user above item, under ``test`` and ``valid``; see ``Graph.held``."""
+        """Held-out interactions of ``test`` and ``valid``, int64 ``[2, n]``, user above item; see ``Graph.held``."""
         return self.graph.held
 
     @property
