@@ -92,7 +92,7 @@ class InteractionBuilder:
         counts = [np.ones(count, np.int64) if isinstance(count, int) else count for count in self._counts]
         user = np.repeat(user, np.concatenate(counts)) if counts else user
         if not user.size:
-            raise DataError(f"{self.where} holds no interactions; give at least one")
+            raise DataError(f"{self.where} holds no interactions; write at least one, as a user and an item")
         columns: dict[str, np.ndarray] = {}
         for role, blocks in self._values.items():
             if blocks:
