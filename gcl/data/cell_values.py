@@ -10,6 +10,7 @@ from gcl.data.text_cells import CellBlock, cell_text
 
 _ZERO, _DIGITS = ord("0"), 18  # 18 digits always fit in int64
 _WIDEST_NUMBER = 64
+_NO_DATE = (ValueError, OverflowError, UserWarning, DeprecationWarning)
 
 
 def whole_numbers(buffer: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarray | None:
@@ -54,12 +55,12 @@ def dates(block: CellBlock, start: np.ndarray, end: np.ndarray) -> tuple[np.ndar
     Returns:
         The values, and which of them are not dates (``None`` = all are).
     """
-    text = np.char.rstrip(_fixed_width(block.buffer, start, end), b"Z").astype(f"U{_WIDEST_NUMBER}")
+    text = np.char.decode(np.char.rstrip(_fixed_width(block.buffer, start, end), b"Z"), "ascii", "replace")
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # NumPy warns of a zone that it would ignore
         try:
             value = text.astype("datetime64[us]")
-        except (ValueError, UserWarning, DeprecationWarning):
+        except _NO_DATE:
             value = np.array([_as_date(cell) for cell in text.tolist()], dtype="datetime64[us]")
     bad = np.isnat(value) | (end - start < len("2020-01")) | (end - start > _WIDEST_NUMBER)
     bad |= block.buffer[np.minimum(start + len("2020"), block.buffer.size - 1)] != ord("-")
@@ -124,5 +125,5 @@ def _as_float(cell: bytes) -> float:
 def _as_date(cell: str) -> np.datetime64:
     try:
         return np.datetime64(cell, "us")
-    except (ValueError, UserWarning, DeprecationWarning):
+    except _NO_DATE:
         return np.datetime64("NaT")

@@ -16,7 +16,7 @@ ROLES: dict[str, tuple[str, ...]] = {
         *("product", "book_id", "book", "business_id", "artist_id", "artistid", "artist", "track_id", "song_id"),
         *("article_id", "video_id", "game_id", "recipe_id", "location_id", "poi_id", "venue_id", "asin", "isbn"),
     ),
-    "rating": ("rating", "ratings", "score", "stars", "overall"),
+    "rating": ("rating", "ratings", "score", "stars", "overall", "book_rating"),
     "time": ("timestamp", "time", "datetime", "date", "unix_timestamp", "unix_time", "unixreviewtime"),
 }
 POSITIONS = ("user", "item", "rating", "time")  # of a table without a header

@@ -41,10 +41,12 @@ def read_interactions(path: str | os.PathLike[str], options: InteractionOptions 
       item and, where there are, rating and time, found by the header or by position
       (:func:`gcl.data.interaction_columns.find_columns`). Other columns are passed over. Ratings and times are read
       where the options need them.
-    - A text file without header, between blanks, in which each user has one line, is in LightGCN's form: a user and all
-      its items. A user without items is a user all the same. ``options.layout`` decides where this guess is wrong.
+    - A text file without header, between blanks or tabs, in which each user has one line, is in LightGCN's form: a user
+      and all its items. A user without items is a user all the same. ``options.layout`` decides where the guess is
+      wrong.
     - A folder has ``train.*``, with ``test.*``, ``valid.*`` or both, each in one of these forms (RecBole's
-      ``NAME.train.inter`` too); or one table named ``interactions.*`` or as the folder is.
+      ``NAME.train.inter`` too); or one table named ``interactions.*`` or as the folder is. With ``train.*`` alone it
+      has no parts, as a single file has none.
 
     Ids are text: ``007`` is not ``7``. They are numbered from 0 over all parts: ascending where all are whole numbers,
     else by code points. Ids that occur in a held-out part only are numbered like the others.
@@ -115,7 +117,7 @@ def _is_lists(path: Path, first: CellBlock, options: InteractionOptions) -> bool
     """Whether each line is a user and its items."""
     if options.layout != "auto" or options.columns:
         return options.layout == "lists"
-    if find_delimiter(path, first.buffer.tobytes()) != b"":
+    if find_delimiter(path, first.buffer.tobytes()) not in (b"", b"\t"):
         return False
     seen: set[str] = set()
     for block in _filled(read_blocks(path)):  # no line is kept; most tables repeat a user in the first block

@@ -13,7 +13,7 @@ from gcl.core.errors import DataError
 from gcl.core.graph import Graph
 from gcl.data.carve_validation import carve_validation
 from gcl.data.interaction_filters import k_core, keep_rated, merge_duplicates
-from gcl.data.interaction_options import InteractionOptions
+from gcl.data.interaction_options import InteractionOptions, core_numbers
 from gcl.data.interaction_splits import leave_one_out, ratio_split, time_split
 from gcl.data.interaction_table import InteractionTable
 from gcl.data.interactions import HELD_PARTS, interaction_graph
@@ -46,9 +46,10 @@ def prepare_interactions(
     if options.min_rating is not None:
         table = keep_rated(table, options.min_rating)
     table = merge_duplicates(table)
-    if options.k_core is not None:
-        table = k_core(table, options.k_core)
-    if options.min_rating is not None or options.k_core is not None:
+    core = core_numbers(options.k_core)
+    if any(core):
+        table = k_core(table, core)
+    if options.min_rating is not None or any(core):
         table = table.without_empty()
     if split != "stored":
         table = _split(table, split, options)
