@@ -40,7 +40,7 @@ def is_header(first: Sequence[str], second: Sequence[str], columns: Mapping[str,
 
 
 def find_columns(
-    names: Sequence[str] | None,
+    names: list[str] | None,
     width: int,
     columns: Mapping[str, str | int],
     needed: Sequence[str],
@@ -56,7 +56,7 @@ def find_columns(
         path: the file, for messages.
 
     Raises:
-        DataError: no column for a user or an item, a column that is not there, or two roles of one column.
+        DataError: no column for a user or an item, a column that is not there or there twice, or two roles of one column.
     """
     found: dict[str, int] = {}
     if names is None and width > len(POSITIONS) and not {"user", "item"} <= set(columns):
@@ -76,8 +76,13 @@ def find_columns(
                 raise DataError(
                     f"{path} has {have} and none that is known to hold the {role}; name it, as in "
                     f'interactions={{"columns": {{"{role}": "NAME"}}}}'
+                    + (', or give "header": False if these are no names' if names else "")
                 )
     for role, at in found.items():
+        if names and names.count(names[at]) > 1 and not isinstance(columns.get(role), int):
+            raise DataError(
+                f"{path} has {names.count(names[at])} columns {names[at]!r}; give the {role} by its position"
+            )
         twin = next((other for other in found if other != role and found[other] == at), None)
         if twin is not None:
             raise DataError(f"{path} has the {role} and the {twin} in one column, number {at + 1}; give them another")

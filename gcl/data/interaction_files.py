@@ -23,8 +23,8 @@ STEMS = {"train": ("train",), "valid": ("valid", "val", "validation"), "test": (
 
 
 def is_interaction_file(path: Path) -> bool:
-    """Whether a file can be a table of interactions, by its ending."""
-    return path.suffix.lower() in SUFFIXES
+    """Whether a file can be a table of interactions, by its ending; one named ``edges`` is part of a graph's folder."""
+    return path.suffix.lower() in SUFFIXES and path.stem != "edges"
 
 
 def is_interaction_folder(path: Path) -> bool:

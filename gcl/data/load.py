@@ -19,7 +19,7 @@ from gcl.data.features import as_features
 from gcl.data.folder import read_folder
 from gcl.data.hetero import hetero_from_archive
 from gcl.data.interaction_dataset import dataset_of_table, with_options
-from gcl.data.interaction_files import is_interaction_file, is_interaction_folder, read_interactions
+from gcl.data.interaction_files import SUFFIXES, is_interaction_file, is_interaction_folder, read_interactions
 from gcl.data.interaction_objects import interaction_edge_type, table_of_hetero, table_of_matrix
 from gcl.data.interaction_options import InteractionOptions
 from gcl.data.interactions import INTERACTION, interactions_from_archive
@@ -146,7 +146,7 @@ def _read(
 
 
 def _looks_like_path(text: str) -> bool:
-    if text.startswith((".", "~", os.sep)) or text.lower().endswith(".npz") or Path(text).exists():
+    if text.startswith((".", "~", os.sep)) or text.lower().endswith((".npz", *SUFFIXES)) or Path(text).exists():
         return True
     head, _, tail = text.replace(os.sep, "/").partition("/")
     return bool(tail) and head.lower() not in COLLECTIONS

@@ -70,18 +70,18 @@ def cell_text(cell: bytes) -> str:
     return cell.decode().replace('""', '"')
 
 
-def read_blocks(path: Path, *, block_bytes: int = BLOCK_BYTES) -> Iterator[CellBlock]:
+def read_blocks(path: Path, *, block_bytes: int | None = None) -> Iterator[CellBlock]:
     """The lines of a delimited text file, some megabytes at a time.
 
     The delimiter is what the first line has: comma, semicolon, tab or ``::``, else blanks (see :func:`find_delimiter`).
     Cells are stripped of blanks and of a pair of quotes; a delimiter inside quotes is text. Blank lines and lines that
-    start with ``#`` are left out.
+    start with ``#`` are left out. ``block_bytes`` is how much is read at a time, ``BLOCK_BYTES`` by default.
 
     Raises:
         DataError: unreadable, not UTF-8, or a quote that does not end on its line.
     """
     first_line, delimiter = 1, None
-    for content in _read_lines(path, first_line, block_bytes):
+    for content in _read_lines(path, first_line, block_bytes or BLOCK_BYTES):
         buffer = np.frombuffer(content, dtype=np.uint8)
         if delimiter is None:
             delimiter = find_delimiter(path, content)

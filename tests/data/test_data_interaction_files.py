@@ -94,6 +94,10 @@ def test_columns_are_found_where_the_user_says(tmp_path):
         read(path, columns={"user": "who", "item": 3})
     with pytest.raises(DataError, match="the user and the item in one column, number 1"):
         read(path, columns={"user": "who", "item": 0})
+    path.write_text("user,item,item\n1,2,3\n")
+    with pytest.raises(DataError, match="2 columns 'item'; give the item by its position"):
+        read(path)
+    assert rows_of(read(path, columns={"item": 2})) == [("1", "3")]
     path.write_text("x,ann,1\ny,bob,2\n")
     assert rows_of(read(path, columns={"user": 1, "item": 0})) == [("ann", "x"), ("bob", "y")]
     assert rows_of(read(path, columns={"user": 1, "item": 0, "time": 2}, split="time"))[0] == ("ann", "x", 1)
@@ -362,6 +366,11 @@ def test_other_sources_do_not_take_these_settings(tmp_path):
     (tmp_path / "a.csv").write_text("user,item\na,b\n")
     with pytest.raises(DataError, match=r"not an \.npz archive"):
         load_dataset(tmp_path / "a.csv", kind="node")
+    (tmp_path / "a.csv").rename(tmp_path / "edges.csv")  # a part of a folder, not a set of its own
+    with pytest.raises(DataError, match=r"a folder that holds edges\.csv"):
+        load_dataset(tmp_path / "edges.csv")
+    with pytest.raises(DataError, match=r"no file or folder nowhere\.csv"):
+        load_dataset("nowhere.csv")
 
 
 # -- objects ---------------------------------------------------------------------------------------------------------
@@ -508,6 +517,26 @@ def test_archives_take_the_settings(tmp_path):
     assert latest.held["test"].tolist() == [[0], [0]]
     liked = load_dataset(tmp_path / "shop.npz", interactions={"min_rating": 4})
     assert parts_of(liked) == {"train": {("0", "3")}, "test": {("0", "2")}}
+
+
+@pytest.mark.data
+def test_an_archive_written_as_lists_is_read_as_it_was(tmp_path, data_root):
+    graph = load_dataset("lastfm", data_root=data_root).graph
+    item, user = graph.adjacency.edge_index()
+    for part, (users, items) in {"train": (user, item), **graph.held}.items():
+        rows = {at: [] for at in users.unique().tolist()}
+        for u, i in zip(users.tolist(), items.tolist(), strict=True):
+            rows[u].append(i)
+        lines = (" ".join(map(str, [u, *taken])) + "\n" for u, taken in rows.items())
+        (tmp_path / f"{part}.txt").write_text("".join(lines))
+    dataset = load_dataset(tmp_path)
+    kept = sorted({*item.tolist(), *graph.held["test"][1].tolist()})
+    assert dataset.other_ids["item"] == list(map(str, kept))
+    assert len(parts_of(dataset)["train"]) == graph.adjacency.num_arcs
+    for part, (users, items) in {"train": (user, item), **graph.held}.items():
+        assert parts_of(dataset)[part] == {
+            (str(u), str(i)) for u, i in zip(users.tolist(), items.tolist(), strict=True)
+        }
 
 
 @pytest.mark.data
