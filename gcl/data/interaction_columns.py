@@ -56,7 +56,7 @@ def find_columns(
         path: the file, for messages.
 
     Raises:
-        DataError: no column for a user or an item, a column that is not there or there twice, or two roles of one column.
+        DataError: no column for a user or an item, one that is absent or there twice, or two roles of one column.
     """
     found: dict[str, int] = {}
     if names is None and width > len(POSITIONS) and not {"user", "item"} <= set(columns):
