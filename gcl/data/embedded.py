@@ -47,4 +47,47 @@ def karate() -> tuple[Graph, dict[str, Any]]:
     return graph, {"class_names": clubs}
 
 
-EMBEDDED: dict[str, Callable[[], tuple[Graph, dict[str, Any]]]] = {"node/digits": digits, "node/karate": karate}
+def blocks() -> tuple[Graph, dict[str, Any]]:
+    """:class:`gcl.data.interaction_blocks.InteractionBlocks` with its defaults, 80/20, validation out of train."""
+    from gcl.data.interaction_blocks import InteractionBlocks
+
+    return InteractionBlocks().graph(), {"split_kind": "random 80/20, then 10 percent of each user's train"}
+
+
+def davis() -> tuple[Graph, dict[str, Any]]:
+    """The 18 women and 14 events of networkx's Davis graph, a random event of each held out for test.
+
+    Of women with three events or more another one is held out for validation.
+    """
+    try:
+        import networkx
+    except ImportError:
+        raise MissingDependencyError("dataset davis needs networkx; pip install networkx") from None
+    from gcl.data.interaction_options import InteractionOptions
+    from gcl.data.interaction_table import InteractionTable
+    from gcl.data.prepare_interactions import prepare_interactions
+
+    club = networkx.davis_southern_women_graph()
+    women, events = club.graph["top"], club.graph["bottom"]
+    user, item = zip(
+        *((women.index(woman), events.index(event)) for woman in women for event in club[woman]), strict=True
+    )
+    table = InteractionTable(
+        user=np.array(user),
+        item=np.array(item),
+        shape=(len(women), len(events)),
+        user_ids=list(women),
+        item_ids=list(events),
+        where="dataset davis",
+    )
+    graph, _ = prepare_interactions(table, InteractionOptions(split="leave-one-out"))
+    info = {"split_kind": "leave-one-out, random", "node_ids": list(women), "other_ids": {"item": list(events)}}
+    return graph, info
+
+
+EMBEDDED: dict[str, Callable[[], tuple[Graph, dict[str, Any]]]] = {
+    "node/digits": digits,
+    "node/karate": karate,
+    "rec/blocks": blocks,
+    "rec/davis": davis,
+}

@@ -1,9 +1,9 @@
-"""User-item interactions in the layout of the archives of ``rec/``."""
+"""Graphs of user-item interactions, and the layout of the archives of ``rec/``."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -47,20 +47,43 @@ def interactions_from_archive(
         for part in ("train", *HELD_PARTS)
         if part == "train" or f"{part}_indptr" in arrays or f"{part}_indices" in arrays
     }
+    graph = interaction_graph(parts, shape, path)
+    info = facts_from_archive(arrays)
+    info.update({key: arrays[key] for key in sorted(arrays) if key.startswith("raw_")})
+    return graph, info
+
+
+def interaction_graph(
+    parts: Mapping[str, Tensor],
+    shape: tuple[int, int],
+    where: str | os.PathLike[str],
+    *,
+    user_ids: Sequence[str] | None = None,
+    item_ids: Sequence[str] | None = None,
+) -> Graph:
+    """The graph of the training pairs, with the other parts in ``held``.
+
+    Args:
+        parts: int64 ``[2, n]``, user above item, each pair once: ``train``, and ``valid`` and ``test`` where there are.
+        shape: number of users and of items.
+        where: what the pairs come from, for messages.
+        user_ids: the user's own ids of users, for messages; ``None`` = positions.
+        item_ids: those of items.
+
+    Raises:
+        DataError: no training interactions, or parts that share a pair.
+    """
     user, item = parts["train"]
     if not user.numel():
-        raise DataError(f"{path} has no training interactions; a recommender needs at least one")
-    _refuse_shared(parts, shape[1], path)
-    graph = Graph(
+        raise DataError(f"{where} has no training interactions; a recommender needs at least one")
+    _refuse_shared(parts, shape[1], where, user_ids, item_ids)
+    return Graph(
         relations={INTERACTION: Adjacency.from_edge_index(torch.stack([item, user]), shape)},
         relation_types={INTERACTION: (ITEM, USER)},
         num_nodes_by_type={USER: shape[0], ITEM: shape[1]},
         target=USER,
         held={part: pairs for part, pairs in parts.items() if part != "train"},
     )
-    info = facts_from_archive(arrays)
-    info.update({key: arrays[key] for key in sorted(arrays) if key.startswith("raw_")})
-    return graph, info
 
 
 def _count(arrays: Mapping[str, np.ndarray], key: str, path: str | os.PathLike[str]) -> int:
@@ -77,7 +100,13 @@ def _pairs(arrays: Mapping[str, np.ndarray], part: str, shape: tuple[int, int], 
     return torch.from_numpy(np.stack([matrix.row, matrix.col]).astype(np.int64))
 
 
-def _refuse_shared(parts: Mapping[str, Tensor], num_items: int, path: str | os.PathLike[str]) -> None:
+def _refuse_shared(
+    parts: Mapping[str, Tensor],
+    num_items: int,
+    path: str | os.PathLike[str],
+    user_ids: Sequence[str] | None,
+    item_ids: Sequence[str] | None,
+) -> None:
     keys = {part: (pairs[0] * num_items + pairs[1]).numpy() for part, pairs in parts.items()}
     names = list(keys)
     for position, first in enumerate(names):
@@ -86,6 +115,7 @@ def _refuse_shared(parts: Mapping[str, Tensor], num_items: int, path: str | os.P
             if shared.size:
                 user, item = divmod(int(shared[0]), num_items)
                 raise DataError(
-                    f"{path} has {shared.size} pairs in both {first} and {second}, the first user {user}, item {item}; "
+                    f"{path} has {shared.size} pairs in both {first} and {second}, the first user "
+                    f"{user_ids[user] if user_ids else user}, item {item_ids[item] if item_ids else item}; "
                     "drop them from one of the two"
                 )

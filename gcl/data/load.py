@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,10 @@ from gcl.data.embedded import EMBEDDED
 from gcl.data.features import as_features
 from gcl.data.folder import read_folder
 from gcl.data.hetero import hetero_from_archive
+from gcl.data.interaction_dataset import dataset_of_table, with_options
+from gcl.data.interaction_files import SUFFIXES, is_interaction_file, is_interaction_folder, read_interactions
+from gcl.data.interaction_objects import interaction_edge_type, table_of_hetero, table_of_matrix
+from gcl.data.interaction_options import InteractionOptions
 from gcl.data.interactions import INTERACTION, interactions_from_archive
 from gcl.data.names import find_name, resolve_name
 from gcl.data.roots import require_archive
@@ -33,13 +37,15 @@ def load_dataset(
     transform: str | Sequence[str] | None = "card",
     features: Any = None,
     sparse: bool | None = None,
+    interactions: InteractionOptions | Mapping[str, Any] | None = None,
 ) -> Dataset:
     """Loads a graph from whatever names or holds it.
 
     Args:
-        source: a dataset name; the path of an `.npz` archive or of a folder with ``edges.*``; PyG ``Data`` (or a
-            dataset of one graph); a networkx graph; a SciPy adjacency matrix (then give ``features``); a ``Graph`` or
-            a ``Dataset``, which are taken as they are.
+        source: a dataset name; the path of an `.npz` archive, of a folder with ``edges.*``, or of a table or a folder
+            of interactions (:func:`gcl.data.interaction_files.read_interactions`); PyG ``Data`` (or a dataset of one
+            graph) or ``HeteroData``; a networkx graph; a SciPy adjacency matrix (then give ``features``) or, with
+            ``kind="rec"``, matrix of users by items; a ``Graph`` or a ``Dataset``, which are taken as they are.
         kind: the collection in which a bare name is looked up first: ``node``, ``cluster``, ``hetero`` or ``rec``.
         name: the named dataset that a path or an object *is*, as in ``load_dataset(WikiCS(root)[0],
             name="node/wikics")``; it gets that name, its card and the card's transforms.
@@ -48,21 +54,28 @@ def load_dataset(
             data of your own), ``None`` = features as stored.
         features: features ``[N, F]`` that replace those of the source (the card's transforms are then not applied).
         sparse: force CSR (``True``) or dense (``False``) features; ``None`` chooses CSR below 4 percent density.
+        interactions: how interactions are filtered and split, of ``rec`` sets and sources only: a mapping of the
+            arguments of :class:`gcl.data.interaction_options.InteractionOptions`. By default parts are kept as they
+            are, and where there are none each user's interactions are split at random 80/10/10.
 
     Returns:
         The dataset. Of ``rec/`` sets the graph has the training interactions only, the others are in ``held``
         (:func:`gcl.data.interactions.interactions_from_archive`); of ``hetero/`` sets it has all node types
-        (:func:`gcl.data.hetero.hetero_from_archive`). ``info["transform"]`` lists what was applied.
+        (:func:`gcl.data.hetero.hetero_from_archive`). ``info["transform"]`` lists what was applied, and
+        ``info["interactions"]`` the settings by which interactions were filtered and split.
 
     Raises:
         DataError: an unknown name, a missing or damaged file, or a bad value.
-        ConfigError: an unknown transform.
+        ConfigError: an unknown transform or setting, or ``interactions`` for a source that has none.
     """
     if kind is not None and kind not in COLLECTIONS:
         raise DataError(unknown("collection", kind, COLLECTIONS))
     names = None if transform == "card" else transform_names(transform)
     card = None if name is None else read_card(resolve_name(name, kind=kind))
-    dataset = _read(source, kind, data_root, features is not None)
+    options = None if interactions is None else InteractionOptions.of(interactions)
+    dataset = _read(source, kind, data_root, features is not None, options or InteractionOptions())
+    if options is not None and (isinstance(source, Dataset) or "interactions" not in dataset.info):
+        dataset = with_options(dataset, options)
     if names is None:
         names = _card_transform(dataset, card, source) if features is None else ()
     if card is not None:
@@ -109,7 +122,13 @@ def _named(dataset: Dataset, card: Card) -> Dataset:
     return dataclasses.replace(dataset, name=card.name, card=card)
 
 
-def _read(source: Any, kind: str | None, data_root: str | os.PathLike[str] | None, has_features: bool) -> Dataset:
+def _read(
+    source: Any,
+    kind: str | None,
+    data_root: str | os.PathLike[str] | None,
+    has_features: bool,
+    options: InteractionOptions,
+) -> Dataset:
     if isinstance(source, Dataset):
         return source
     if isinstance(source, Graph):
@@ -119,15 +138,15 @@ def _read(source: Any, kind: str | None, data_root: str | os.PathLike[str] | Non
         if name is not None:
             return _read_named(read_card(name), data_root)
         if _looks_like_path(source):
-            return _read_path(Path(source).expanduser())
+            return _read_path(Path(source).expanduser(), kind, options)
         resolve_name(source, kind=kind)  # raises, naming the nearest
     if isinstance(source, os.PathLike):
-        return _read_path(Path(source).expanduser())
-    return _read_object(source, has_features)
+        return _read_path(Path(source).expanduser(), kind, options)
+    return _read_object(source, kind, has_features, options)
 
 
 def _looks_like_path(text: str) -> bool:
-    if text.startswith((".", "~", os.sep)) or text.lower().endswith(".npz") or Path(text).exists():
+    if text.startswith((".", "~", os.sep)) or text.lower().endswith((".npz", *SUFFIXES)) or Path(text).exists():
         return True
     head, _, tail = text.replace(os.sep, "/").partition("/")
     return bool(tail) and head.lower() not in COLLECTIONS
@@ -136,7 +155,9 @@ def _looks_like_path(text: str) -> bool:
 def _read_named(card: Card, data_root: str | os.PathLike[str] | None) -> Dataset:
     if card.name in EMBEDDED:
         graph, info = EMBEDDED[card.name]()
-        return Dataset(card.name, graph, card, info.pop("class_names", ()), None, {**info, "licence": card.licence})
+        names = info.pop("class_names", ())
+        ids, others = info.pop("node_ids", None), info.pop("other_ids", {})
+        return Dataset(card.name, graph, card, names, ids, {**info, "licence": card.licence}, others)
     path = require_archive(card, data_root)
     return _read_archive(path, card)
 
@@ -160,21 +181,27 @@ def _read_archive(path: Path, card: Card | None = None) -> Dataset:
     return Dataset(card.name, graph, card, class_names, None, info)
 
 
-def _read_path(path: Path) -> Dataset:
+def _read_path(path: Path, kind: str | None, options: InteractionOptions) -> Dataset:
     if path.is_dir():
+        if kind == "rec" or (kind is None and is_interaction_folder(path)):
+            return dataset_of_table(path.resolve().name, read_interactions(path, options), options, path=str(path))
         graph, node_ids, info = read_folder(path)
         return Dataset(path.resolve().name, graph, None, info.pop("class_names", ()), node_ids, {"path": str(path)})
     if not path.exists():
         raise DataError(
             f"there is no file or folder {path}; give a dataset name, an .npz archive or a folder with edges"
         )
+    if kind in (None, "rec") and is_interaction_file(path):
+        return dataset_of_table(path.stem, read_interactions(path, options), options, path=str(path))
     if path.suffix.lower() != ".npz":
         raise DataError(f"{path} is not an .npz archive; give one, or a folder that holds edges.csv or the like")
     return _read_archive(path)
 
 
-def _read_object(source: Any, has_features: bool) -> Dataset:
+def _read_object(source: Any, kind: str | None, has_features: bool, options: InteractionOptions) -> Dataset:
     if type(source).__module__.startswith("scipy.sparse"):
+        if kind == "rec":
+            return dataset_of_table("scipy", table_of_matrix(source), options)
         if not has_features:
             raise DataError(
                 "a SciPy matrix gives edges only and an encoder needs features; pass "
@@ -185,6 +212,10 @@ def _read_object(source: Any, has_features: bool) -> Dataset:
         if len(source) != 1:
             raise DataError(f"the PyG dataset holds {len(source)} graphs; pass one of them, as in dataset[0]")
         source = source[0]
+    if hasattr(source, "edge_types") and hasattr(source, "node_types"):
+        found = interaction_edge_type(source)
+        if kind == "rec" or (kind is None and found is not None and "edge_label_index" in source[found]):
+            return dataset_of_table("pyg", table_of_hetero(source), options)
     if hasattr(source, "edge_index") or (hasattr(source, "edge_types") and hasattr(source, "node_types")):
         return Dataset("pyg", from_pyg(source))
     if all(hasattr(source, name) for name in ("nodes", "edges", "is_directed", "is_multigraph")):

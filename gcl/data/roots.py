@@ -38,8 +38,9 @@ def require_archive(card: Card, data_root: str | os.PathLike[str] | None = None)
         places = " or ".join(str(root) for root in data_roots(data_root))
         given = f', or pass the graph of {card.obtain} with name="{card.name}"'
         other = given if card.obtain.startswith("torch_geometric") else ""
+        free = "rec/blocks and rec/davis" if card.collection == "rec" else "digits and karate"
         raise DataError(
             f"dataset {card.name} needs the file {card.file}, which is not in {places}; name the folder that has it "
-            f"with --data-root or {ENVIRONMENT}{other} (digits and karate need no files)"
+            f"with --data-root or {ENVIRONMENT}{other} ({free} need no files)"
         )
     return path

@@ -13,8 +13,8 @@ from gcl.core.context import Outputs
 from gcl.core.errors import ConfigError, DataError, unknown
 from gcl.core.graph import Graph
 from gcl.core.report import Report
+from gcl.data.carve_validation import carve_validation
 from gcl.data.interactions import ITEM, USER
-from gcl.data.validation_pairs import carve_validation
 from gcl.evaluate.embeddings import refuse_non_finite
 from gcl.evaluate.held_interactions import HeldInteractions, SelectionInteractions, interactions_of
 from gcl.evaluate.ranking_floors import RANKING_FLOORS
@@ -34,7 +34,7 @@ class Ranking:
     Args:
         k: lengths of the lists that are scored. A K may exceed the number of items.
         validation: share of each user's training interactions that is held for validation, where the data has no
-            validation part (:func:`gcl.data.validation_pairs.carve_validation`); the method is then trained without
+            validation part (:func:`gcl.data.carve_validation.carve_validation`); the method is then trained without
             them. 0 = none, and nothing can be selected by validation.
         batch_mean: ``None`` = the mean over users; 256 = the mean of means that the authors' program of LightGCL prints
             (:func:`gcl.evaluate.ranking_metrics.ranking_metrics`).
@@ -82,7 +82,7 @@ class Ranking:
         if self.validation == 0:
             return graph.for_training(), HeldInteractions.of(graph, "none")
         HeldInteractions.of(graph, "none")  # refuses what is no such graph before it is carved
-        carved = carve_validation(graph, self.validation, seed=CARVE_SEED)
+        carved = carve_validation(graph, self.validation, CARVE_SEED)
         return carved.for_training(), HeldInteractions.of(carved, "carved")
 
     def validate(self, outputs: Outputs, held: HeldInteractions) -> dict[str, float]:

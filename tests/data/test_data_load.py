@@ -211,9 +211,9 @@ def test_what_is_not_there_is_explained(tmp_path, monkeypatch):
     for name in ("rec/gowalla", "hetero/acm"):
         with pytest.raises(DataError, match=rf"{name}\.npz.*GCL_DATA"):
             load_dataset(name)
-    (tmp_path / "a.txt").write_text("x")
+    (tmp_path / "a.md").write_text("x")
     with pytest.raises(DataError, match=r"not an \.npz archive"):
-        load_dataset(tmp_path / "a.txt")
+        load_dataset(tmp_path / "a.md")
     with pytest.raises(DataError, match="collection 'nodes'"):
         load_dataset("cora", kind="nodes")
     with pytest.raises(DataError, match=r"cannot load a builtins\.int"):

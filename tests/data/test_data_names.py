@@ -57,7 +57,7 @@ def test_an_unknown_name_names_the_nearest(wrong, near):
 
 
 def test_every_card_is_whole():
-    assert len(card_names()) == 37
+    assert len(card_names()) == 39
     for name in card_names():
         card = read_card(name)
         assert card.name == name
@@ -131,7 +131,7 @@ def test_the_catalogue_says_what_is_available(tmp_path):
     (tmp_path / "node").mkdir()
     (tmp_path / "node" / "cora.npz").write_bytes(content)
     records = {record["name"]: record for record in list_datasets(tmp_path)}
-    assert len(records) == 37
+    assert len(records) == 39
     assert records["node/digits"]["available"] == "embedded"
     assert records["node/cora"]["available"] == "found"
     assert records["node/cora"]["path"].endswith("cora.npz")

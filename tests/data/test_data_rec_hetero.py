@@ -16,7 +16,7 @@ from gcl.data.from_arrays import from_arrays
 from gcl.data.load import load_dataset
 from gcl.data.splits import get_splits
 
-REC = [name for name in card_names() if name.startswith("rec/")]
+REC = [name for name in card_names() if name.startswith("rec/") and not read_card(name).embedded]
 HETERO = [name for name in card_names() if name.startswith("hetero/")]
 
 
