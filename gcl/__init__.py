@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from gcl.data.load import load_dataset
     from gcl.run.certify import certify
     from gcl.run.pipeline import pipeline, resume
+    from gcl.run.recommend import recommend
     from gcl.run.reproduce import reproduce
     from gcl.run.result import Result
     from gcl.run.run_directory import Run, open_run
@@ -25,11 +26,23 @@ _HOMES = {
     "load_dataset": "gcl.data.load",
     "open_run": "gcl.run.run_directory",
     "pipeline": "gcl.run.pipeline",
+    "recommend": "gcl.run.recommend",
     "reproduce": "gcl.run.reproduce",
     "resume": "gcl.run.pipeline",
 }
 
-__all__ = ["Result", "Run", "__version__", "certify", "load_dataset", "open_run", "pipeline", "reproduce", "resume"]
+__all__ = [
+    "Result",
+    "Run",
+    "__version__",
+    "certify",
+    "load_dataset",
+    "open_run",
+    "pipeline",
+    "recommend",
+    "reproduce",
+    "resume",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -10,12 +10,12 @@ from typing import NoReturn, TextIO
 import typer
 
 from gcl import __version__
-from gcl.cli import certify, cluster, data, doctor, embed, evaluate, methods, reproduce, train
+from gcl.cli import certify, cluster, data, doctor, embed, evaluate, methods, recommend, reproduce, train
 from gcl.core.errors import GCLError
 
 app = typer.Typer(
     name="gcl",
-    help="Graph contrastive learning: train, evaluate, cluster, embed, certify.",
+    help="Graph contrastive learning: train, evaluate, cluster, embed, recommend, certify.",
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
@@ -26,6 +26,7 @@ app.command("train")(train.train)
 app.add_typer(evaluate.app, name="evaluate")
 app.command("cluster")(cluster.cluster)
 app.command("embed")(embed.embed)
+app.command("recommend")(recommend.recommend)
 app.command("certify")(certify.certify)
 app.command("reproduce")(reproduce.reproduce)
 app.add_typer(data.app, name="data")

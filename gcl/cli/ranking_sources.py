@@ -78,18 +78,20 @@ def _of_run(folder: Path, dataset: str | None, data_root: Path | None) -> Rankin
     if missing:
         held = ", ".join(map(repr, outputs.embeddings))
         raise DataError(f"{folder} has no embeddings {missing[0]!r}, only {held}; give the run of a recommender")
-    data = _load(name, data_root or settings["data_root"])
+    own = settings.get("interactions") if dataset is None else None
+    data = _load(name, data_root or settings["data_root"], own)
     for kind in (USER, ITEM):
         _check_count(outputs.embeddings[kind], data, kind)
-    own = next((spec for spec in settings["evaluate"].values() if spec["name"] == "ranking"), RANKING)
-    return RankingSource(Outputs({kind: outputs.embeddings[kind] for kind in (USER, ITEM)}), data.graph, dict(own))
+    evaluator = next((spec for spec in settings["evaluate"].values() if spec["name"] == "ranking"), RANKING)
+    embeddings = {kind: outputs.embeddings[kind] for kind in (USER, ITEM)}
+    return RankingSource(Outputs(embeddings), data.graph, dict(evaluator))
 
 
-def _load(name: str, data_root: Path | str | None) -> Dataset:
+def _load(name: str, data_root: Path | str | None, interactions: Any = None) -> Dataset:
     from gcl.data.load import load_dataset
     from gcl.evaluate.held_interactions import interactions_of
 
-    data = load_dataset(name, kind="rec", data_root=data_root)
+    data = load_dataset(name, kind="rec", data_root=data_root, interactions=interactions)
     interactions_of(data.graph)  # refuses a graph of another kind
     return data
 

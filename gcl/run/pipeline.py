@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from gcl.core.context import Outputs, Prepared
 from gcl.core.errors import ConfigError, DataError
 from gcl.core.files import write_json
@@ -42,6 +44,7 @@ def pipeline(
     evaluate: Mapping[str, Any] | bool | None = None,
     seeds: int | list[int] | None = None,
     floors: bool | None = None,
+    interactions: Mapping[str, Any] | None = None,
     config: str | Path | Mapping[str, Any] | None = None,
     out: str | Path | None = None,
     data_root: str | Path | None = None,
@@ -56,7 +59,10 @@ def pipeline(
         trainer: arguments of :class:`~gcl.train.trainer.Trainer`.
         evaluate: named evaluators; ``None`` as a value takes one out, ``False`` evaluates nothing.
         seeds: how many training seeds (from 0), or a list of them.
-        floors: also evaluate raw features, propagated features and the untrained encoder.
+        floors: also evaluate what needs no training (raw and propagated features, popularity), and the untrained
+            method.
+        interactions: of recommenders: how interactions are filtered and split, see
+            :class:`gcl.data.interaction_options.InteractionOptions`.
         config: a YAML file or mapping of settings that takes the place of the shipped ones for this method and dataset.
         out: a new folder for the run; ``None`` keeps everything in memory.
         data_root: where named datasets lie; ``None`` = ``GCL_DATA``, then the user's cache.
@@ -82,7 +88,10 @@ def pipeline(
         dataset,
         config=config,
         data_root=data_root,
-        overrides={**arguments, **_given(trainer=trainer, evaluate=evaluate, seeds=seeds, floors=floors)},
+        overrides={
+            **arguments,
+            **_given(trainer=trainer, evaluate=evaluate, seeds=seeds, floors=floors, interactions=interactions),
+        },
     )
     check(settings, data)
     folder = None
@@ -104,15 +113,20 @@ def configure(
 ) -> tuple[dict[str, Any], Dataset]:
     """The whole configuration of a run and its data.
 
-    Without labels nothing is scored, unless evaluators were asked for.
+    Without labels, or held-out interactions, nothing is scored, unless evaluators were asked for.
     """
     cls = find_class("method", method) if isinstance(method, str) else method
     if not isinstance(cls, Method) and not (isinstance(cls, type) and issubclass(cls, Method)):
         raise ConfigError(f"method must be a name, a Method class or a Method object, got {method!r}")
-    data = load_dataset(dataset, kind=getattr(cls, "kind", None), data_root=data_root)
     preset = read_yaml(config) if isinstance(config, str | Path) else config
+    data = load_dataset(dataset, kind=cls.kind, data_root=data_root, interactions=overrides.get("interactions"))
     settings = settle(method, data.name, overrides=overrides, preset=preset)
-    if data.num_classes == 0 and "evaluate" not in overrides:
+    if settings["interactions"] != data.info.get("interactions") and settings["interactions"] is not None:
+        # the settings of a shipped experiment or a file, which the name of the data was needed for
+        data = load_dataset(dataset, kind=cls.kind, data_root=data_root, interactions=settings["interactions"])
+    settings["interactions"] = data.info.get("interactions")
+    scorable = data.held.get("test") is not None if cls.kind == "rec" else data.num_classes > 0
+    if not scorable and "evaluate" not in overrides:
         settings["evaluate"] = {}
     settings["dataset"] = _dataset_reference(dataset, data)
     settings["transform"] = list(data.info.get("transform", ()))
@@ -158,7 +172,12 @@ def resume(
     reference = dataset if dataset is not None else settings["dataset"]
     if reference is None:
         raise ConfigError(f"{folder} was trained on a graph in memory; give it again as dataset=")
-    data = load_dataset(reference, kind=files.kind_of(settings), data_root=data_root or settings["data_root"])
+    data = load_dataset(
+        reference,
+        kind=files.kind_of(settings),
+        data_root=data_root or settings["data_root"],
+        interactions=settings.get("interactions"),
+    )
     return train(settings, data, folder, progress=progress)
 
 
@@ -187,8 +206,19 @@ def train(
             print(f"seed {seed} ({len(runs) + 1} of {len(settings['seeds'])})", file=sys.stderr, flush=True)
         runs.append(_run_seed(settings, data, seed, evaluators, place, progress))
     if not evaluators:
-        notes.append("nothing was scored: the graph has no labels, or no evaluator was asked for")
-    result = Result(dict(settings), data.name, data.node_ids, tuple(runs), floors, describe_environment(), tuple(notes))
+        notes.append(
+            "nothing was scored: the graph has no labels or held-out interactions, or no evaluator was asked for"
+        )
+    result = Result(
+        dict(settings),
+        data.name,
+        data.node_ids,
+        tuple(runs),
+        floors,
+        describe_environment(),
+        tuple(notes),
+        data.other_ids,
+    )
     if folder is not None:
         write_json(folder / files.REPORT, result.to_json())
         write_json(folder / files.ENVIRONMENT, result.environment)
@@ -260,11 +290,17 @@ def _run_seed(
         method=method,
         prepared=prepared,
         spec=graph.spec,
+        interactions=known_pairs(data.graph) if method.kind == "rec" else {},
         fingerprints=fingerprints,
     )
     if place is not None:
-        run.write(place, data.node_ids)
+        run.write(place, data.node_ids, data.other_ids)
     return run
+
+
+def known_pairs(graph: Graph) -> dict[str, Tensor]:
+    """Every interaction of a graph by part, int64 ``[2, n]``, user above item."""
+    return {"train": graph.adjacency.edge_index().flip(0), **graph.held}
 
 
 def _split(evaluators: Mapping[str, Any], whole: Graph, seed: int) -> tuple[Graph, dict[str, Any]]:
@@ -334,13 +370,19 @@ def _floors(
     if not (settings["floors"] and evaluators):
         return floors, notes
     seed = settings["seeds"][0]
-    for row, make in FLOORS.items():
+    plain = {}
+    for name, evaluator in evaluators.items():
+        if hasattr(evaluator, "floor_reports"):  # floors of its own, which are no embeddings of nodes
+            floors[name] = evaluator.floor_reports(*evaluator.split(graph, seed=seed), seed=seed)
+        else:
+            plain[name] = evaluator
+    for row, make in FLOORS.items() if plain else ():
         try:
             outputs = Outputs({"embedding": make(graph.for_training())})
         except DataError as error:
             notes.append(f"the floor {row!r} is left out: {error}")
             continue
-        for name, evaluator in evaluators.items():
+        for name, evaluator in plain.items():
             _, held = evaluator.split(graph, seed=seed)
             floors[name][row] = evaluator.evaluate(outputs, held, seed=seed)
     return floors, notes

@@ -47,7 +47,7 @@ def reproduce(
     """
     base = experiment_method(method)
     cls = find_class("method", base)
-    data = load_dataset(dataset, kind=getattr(cls, "kind", None), data_root=data_root)
+    data = load_dataset(dataset, kind=cls.kind, data_root=data_root)  # type: ignore[attr-defined]
     source = experiment_file(method, data.name)
     preset = read_yaml(source) if source is not None else {}
     if not preset.get("paper"):

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from gcl.core.context import Outputs, Prepared
 from gcl.core.errors import CheckpointError, ConfigError
 from gcl.core.files import write_json
@@ -32,6 +34,7 @@ class SeedRun:
         method: the trained method; ``None`` when it was read back from a folder.
         prepared: what was computed once before training.
         spec: sizes and types of the training graph.
+        interactions: of a recommender: every known pair by part, int64 ``[2, n]``, user above item.
         fingerprints: SHA-256 of the data, the prepared tensors and the configuration, where the run was written.
     """
 
@@ -44,6 +47,7 @@ class SeedRun:
     method: Method | None = None
     prepared: Prepared | None = field(default=None, repr=False)
     spec: GraphSpec | None = None
+    interactions: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
     fingerprints: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def to_json(self) -> dict[str, Any]:
@@ -60,12 +64,20 @@ class SeedRun:
             "fingerprints": dict(self.fingerprints),
         }
 
-    def write(self, place: RunDirectory, ids: list[str] | None) -> None:
-        """Writes weights, embeddings and, last, the result that marks the run as finished."""
+    def write(self, place: RunDirectory, ids: list[str] | None, other_ids: Mapping[str, list[str]] = {}) -> None:
+        """Writes weights, embeddings and, last, the result that marks the run as finished.
+
+        Args:
+            place: the run's folder.
+            ids: of the rows of the main embedding; ``None`` = their positions.
+            other_ids: of the rows of other embeddings, by name.
+        """
         if self.method is None or self.prepared is None:
             raise ConfigError("this run was read from a folder and holds no weights; copy the folder instead")
         files.save_tensors(place / files.MODEL, self.method.state_dict())
-        files.save_outputs(place / files.EMBEDDINGS, self.outputs, ids)
+        files.save_outputs(place / files.EMBEDDINGS, self.outputs, ids, other_ids)
+        if self.interactions:
+            files.save_tensors(place / files.INTERACTIONS, self.interactions)
         write_json(place / files.RESULT, self.to_json())
 
     @classmethod
@@ -108,6 +120,7 @@ class Result:
         floors: scores without training, by evaluator and row.
         environment: versions and machine.
         notes: sentences that belong beside the figures.
+        other_ids: ids of the rows of other embeddings than the main one (items), by name.
     """
 
     settings: Mapping[str, Any]
@@ -117,6 +130,7 @@ class Result:
     floors: Mapping[str, Mapping[str, Report]]
     environment: Mapping[str, Any]
     notes: tuple[str, ...] = ()
+    other_ids: Mapping[str, list[str]] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         method = describe(self.settings["method"])["name"]
@@ -176,7 +190,7 @@ class Result:
                 raise ConfigError("this run was read from a folder; copy that folder instead")
             place.write_spec(run.spec)
             files.save_tensors(place / files.PREPARED, run.prepared.tensors)
-            run.write(place, self.ids)
+            run.write(place, self.ids, self.other_ids)
         write_json(root / files.REPORT, self.to_json())
         write_json(root / files.ENVIRONMENT, dict(self.environment))
         return root

@@ -29,6 +29,7 @@ from gcl.train.weights import load_weights
 
 CONFIG, SPEC, PREPARED = "config.yaml", "graph_spec.json", "prepared.safetensors"
 MODEL, EMBEDDINGS, METRICS = "model.safetensors", "embeddings.safetensors", "metrics.jsonl"
+INTERACTIONS = "interactions.safetensors"  # of a recommender: the pairs of every part, as [2, n]
 RESULT, REPORT, ENVIRONMENT = "result.json", "report.json", "environment.json"
 FORMAT = 1
 META, ASSIGNMENT, EXTRA = "gcl", "assignment!", "extra!"  # names in the file of embeddings that no embedding has
@@ -120,9 +121,15 @@ class Run:
 
     @property
     def ids(self) -> list[str]:
-        """Ids of the rows, as text."""
-        ids = json.loads(read_metadata(self.directory / EMBEDDINGS).get(META, "{}")).get("ids")
-        return list(ids) if ids else [str(index) for index in range(next(iter(self.embeddings.values())).shape[0])]
+        """Ids of the rows of the main embedding, as text."""
+        return self.ids_of(next(iter(self.embeddings)))
+
+    def ids_of(self, name: str) -> list[str]:
+        """Ids of the rows of one of the embeddings, as text; their positions where the data had no ids."""
+        record = json.loads(read_metadata(self.directory / EMBEDDINGS).get(META, "{}"))
+        embeddings = self.embeddings
+        ids = record.get("ids") if name == next(iter(embeddings)) else record.get("other_ids", {}).get(name)
+        return list(ids) if ids else [str(index) for index in range(embeddings[name].shape[0])]
 
     def embed(self, graph: Graph) -> Outputs:
         """Embeddings of another graph (or the same) by the trained weights.
@@ -200,14 +207,15 @@ def kind_of(settings: Mapping[str, Any]) -> str | None:
     return getattr(find_class("method", settings["method"]["name"]), "kind", None)
 
 
-def save_outputs(path: Path, outputs: Outputs, ids: list[str] | None) -> None:
+def save_outputs(path: Path, outputs: Outputs, ids: list[str] | None, other_ids: Mapping[str, list[str]] = {}) -> None:
     """Writes embeddings by name, with the ids of their rows; an assignment and extras beside them."""
     tensors = dict(outputs.embeddings)
     if outputs.assignment is not None:
         tensors[ASSIGNMENT] = outputs.assignment
     tensors |= {f"{EXTRA}{name}": value for name, value in outputs.extras.items()}
     # One entry: safetensors writes several in an order that changes from process to process.
-    save_tensors(path, tensors, {META: json.dumps({"order": list(outputs.embeddings), "ids": ids})})
+    meta = {"order": list(outputs.embeddings), "ids": ids, "other_ids": dict(other_ids)}
+    save_tensors(path, tensors, {META: json.dumps(meta)})
 
 
 def read_outputs(path: Path) -> Outputs:

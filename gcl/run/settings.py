@@ -12,15 +12,20 @@ from omegaconf import OmegaConf
 from gcl.core.errors import ConfigError, unknown
 from gcl.core.files import atomic_write
 from gcl.core.resolve import NAME, describe, find_class, names, normalise
+from gcl.data.interaction_options import InteractionOptions
 from gcl.data.resources import resource_folder
 
 # Keys of a configuration beside the arguments of the method.
-SETTINGS = ("seeds", "trainer", "evaluate", "floors")
+SETTINGS = ("seeds", "trainer", "evaluate", "floors", "interactions")
 # What a file of settings may hold besides; a run's own config.yaml is such a file.
 RECORDED = ("method", "dataset", "paper", "note", "format", "transform", "data_root")
 RESERVED = (*SETTINGS, *RECORDED)
 
-EVALUATE = {"classification": {"name": "classification"}, "clustering": {"name": "clustering"}}
+# What is evaluated where nothing is said, by the kind of method.
+EVALUATE: dict[str, dict[str, Any]] = {
+    "node": {"classification": {"name": "classification"}, "clustering": {"name": "clustering"}},
+    "rec": {"ranking": {"name": "ranking"}},
+}
 
 
 def experiment_file(method: str, dataset: str | None) -> Path | None:
@@ -117,11 +122,13 @@ def settle(
     Args:
         method: a method's name, dotted name, class or object.
         dataset: the canonical dataset name, to find shipped settings; ``None`` where there is none.
-        overrides: arguments of the method, beside ``trainer``, ``evaluate``, ``seeds`` and ``floors``.
+        overrides: arguments of the method, beside ``trainer``, ``evaluate``, ``seeds``, ``floors`` and
+            ``interactions``.
         preset: settings that take the place of the shipped ones.
 
     Returns:
-        ``{"method": {"name", ...every argument}, "dataset", "seeds", "trainer", "evaluate", "floors", "paper"}``.
+        ``{"method": {"name", ...every argument}, "dataset", "seeds", "trainer", "evaluate", "floors", "interactions",
+        "paper"}``.
 
     Raises:
         ConfigError: an unknown key (the nearest is given) or a value of the wrong type.
@@ -149,8 +156,9 @@ def settle(
         "dataset": dataset,
         "seeds": _seeds(overrides.get("seeds", preset.get("seeds", 1))),
         "trainer": normalise("trainer", overrides.get("trainer"), preset.get("trainer")),
-        "evaluate": _evaluators(overrides.get("evaluate"), preset.get("evaluate")),
+        "evaluate": _evaluators(overrides.get("evaluate"), preset.get("evaluate"), getattr(cls, "kind", "node")),
         "floors": _flag("floors", overrides.get("floors", preset.get("floors", True))),
+        "interactions": _interactions(overrides.get("interactions"), preset.get("interactions")),
         "paper": preset.get("paper"),
     }
 
@@ -170,7 +178,17 @@ def _flat(preset: Mapping[str, Any], method: str, dataset: str | None) -> dict[s
     return flat
 
 
-def _evaluators(given: Any, preset: Any) -> dict[str, Any]:
+def _interactions(given: Any, preset: Any) -> dict[str, Any] | None:
+    """How interactions are read, filtered and split: the user's settings over the preset's; ``None`` = as stored."""
+    layers = [layer for layer in (preset, given) if layer is not None]
+    for layer in layers:
+        if not isinstance(layer, Mapping):
+            raise ConfigError(f"interactions must be a mapping of settings, got {layer!r}")
+    merged = {key: value for layer in layers for key, value in layer.items()}
+    return InteractionOptions.of(merged).describe() if merged else None
+
+
+def _evaluators(given: Any, preset: Any, kind: str) -> dict[str, Any]:
     """Named evaluators. A key that is an evaluator's name needs no ``name``; ``null`` takes an entry out."""
     given = {} if given is None else given
     if given is False or given == "none":
@@ -181,7 +199,7 @@ def _evaluators(given: Any, preset: Any) -> dict[str, Any]:
     def named(key: str, spec: Any) -> Any:
         return {NAME: key, **spec} if isinstance(spec, Mapping) and key in names("evaluator") else spec
 
-    base = dict(EVALUATE if preset is None else preset)
+    base = dict(EVALUATE.get(kind, {}) if preset is None else preset)
     settled: dict[str, Any] = {}
     for key in (*base, *(key for key in given if key not in base)):
         if given.get(key, {}) is None or base.get(key, {}) is None:
