@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from gcl.cli.common import AsJson, DataRoot, interruptible, print_json
-from gcl.core.errors import ConfigError, OutputError
-from gcl.core.files import atomic_write
+from gcl.core.errors import ConfigError
+from gcl.core.files import atomic_write, check_writable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,12 +30,14 @@ def certify(
     coverage: Annotated[
         float | None, typer.Option(help="Budgets that random dropping keeps with this probability [rounded mean].")
     ] = None,
-    keep_neighbor: Annotated[bool, typer.Option(help="No node loses its last neighbour.")] = True,
+    keep_neighbor: Annotated[
+        bool | None, typer.Option(help="No node loses its last neighbour [so, but not with --coverage].")
+    ] = None,
     paths: Annotated[
         bool | None, typer.Option(help="Follow paths of two arcs, tighter [where that takes no longer than minutes].")
     ] = None,
     samples: Annotated[int, typer.Option(help="Admissible graphs to try for the upper bound.")] = 100,
-    seed: Annotated[int, typer.Option(help="Of the sampled graphs.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the sampled graphs, from 0.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Write every node's bounds, a new .csv file.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw them, a new .png, .svg or .pdf file.")] = None,
     data_root: DataRoot = None,
@@ -48,8 +50,8 @@ def certify(
     if out is not None and out.suffix != ".csv":
         raise ConfigError(f"--out {out} must end in .csv")
     for path in (out, plot):
-        if path is not None and path.exists():
-            raise OutputError(f"{path} exists; choose another name or remove it first")
+        if path is not None:
+            check_writable(path)
     from gcl.report.compactness_plot import check_plot, plot_compactness
 
     if plot is not None:
@@ -73,18 +75,26 @@ def certify(
             seed=seed,
         )
     ids = dataset.node_ids or [str(index) for index in range(result.value.numel())]
+    files = {name: str(path) for name, path in (("out", out), ("plot", plot)) if path is not None}
+    from gcl.report.table import report_console
+
+    console = report_console()
+    which = {"run": str(opened.directory.path), "seeds_of_run": len(opened.seeds)}
+    if not json:
+        _print(console, result, dataset.y, dataset.name)
+        if len(opened.seeds) > 1:
+            console.print(
+                f"note: of the {len(opened.seeds)} seeds in {run} this is {opened.directory.path.name}; give the "
+                "folder of another for its own",
+                soft_wrap=True,
+            )
     if out is not None:
         _write(out, result, ids, dataset.y)
     if plot is not None:
         plot_compactness(result, plot, title=f"{dataset.name}: {_protocol(result)}")
-    files = {name: str(path) for name, path in (("out", out), ("plot", plot)) if path is not None}
     if json:
-        print_json({**result.to_json(dataset.y), "dataset": dataset.name, "seed": seed, **files})
+        print_json({**result.to_json(dataset.y), "dataset": dataset.name, **which, "sample_seed": seed, **files})
         return
-    from gcl.report.table import report_console
-
-    console = report_console()
-    _print(console, result, dataset.y, dataset.name)
     for name, written in files.items():
         console.print(f"{'every node' if name == 'out' else 'picture'}: {written}", soft_wrap=True)
 

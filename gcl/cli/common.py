@@ -30,7 +30,7 @@ def interruptible() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as error:
-        typer.echo(f"gcl: {error or 'interrupted'}", err=True)
+        typer.echo(f"gcl: {str(error) or 'interrupted'}", err=True)
         raise
 
 

@@ -57,5 +57,6 @@ def _sentence(record: dict[str, Any]) -> str:
         f"{record['evaluate']} {record['metric']}: paper {figure(record['paper'], record['paper_std'])}, "
         f"ours {figure(record['ours'], record['ours_std'])} (difference {record['difference']:+.2f}, "
         f"{len(record['seeds'])} training seed{'s' * (len(record['seeds']) > 1)} of {record['runs_per_seed']} splits, "
-        f"± over training seeds; protocol {record['protocol']}; paper's figure: {record['source']})"
+        f"± over training seeds; protocol {record['protocol']}; paper's figure: {record['source']}"
+        f"{'; ' + record['note'] if record['note'] else ''})"
     )

@@ -43,6 +43,24 @@ def atomic_write(path: str | os.PathLike[str], *, overwrite: bool = True) -> Ite
         temporary.unlink(missing_ok=True)
 
 
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Refuses a place for a new file before any work is done for it.
+
+    Raises:
+        OutputError: it exists, or its folder cannot be made or written to.
+    """
+    target = Path(path)
+    if target.exists():
+        raise OutputError(f"{target} exists; choose another name or remove it first")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    except OSError as error:
+        raise OutputError(f"{target} cannot be written ({error.strerror}); choose another place") from error
+    os.close(handle)
+    os.unlink(name)
+
+
 def sync_folder(path: Path) -> None:
     """Makes a rename inside the folder durable (where the system can)."""
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import numbers
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -125,7 +126,7 @@ def compactness(
     *,
     drop_prob: float = 0.3,
     deletion: Deletion = "arcs",
-    keep_neighbor: bool = True,
+    keep_neighbor: bool | None = None,
     coverage: float | None = None,
     num_samples: int = 100,
     paths: bool | None = None,
@@ -150,7 +151,8 @@ def compactness(
         drop_prob: p of the budgets, from 0 and below 1: :math:`q_i = \mathrm{rint}(p\, d_i)`.
         deletion: ``arcs``: every arc goes by itself, the budget counts those into a node, as our augmenters draw them;
             ``edges``: both arcs of an edge go together, and the budget counts a node's edges.
-        keep_neighbor: no node loses its last neighbour.
+        keep_neighbor: no node loses its last neighbour; ``None`` = so, but not with a coverage, which budgets that
+            leave a neighbour do not reach at nodes of few edges.
         coverage: in place of the rounded expectation, the smallest budget that a node whose edges are dropped
             independently with probability p keeps with at least this probability, each node by itself.
         num_samples: graphs to try for the upper bound, 0 or more.
@@ -163,6 +165,10 @@ def compactness(
     """
     check_encoder(encoder, "a certificate", training=False)
     _check_arguments(drop_prob, coverage, num_samples)
+    for name, flag in (("keep_neighbor", keep_neighbor), ("paths", paths)):
+        if flag is not None and not isinstance(flag, bool):
+            raise ConfigError(f"{name} must be true, false or null, got {flag!r}")
+    keep_neighbor = coverage is None if keep_neighbor is None else keep_neighbor
     check_boundable(graph.adjacency)
     adjacency = graph.adjacency.without_self_loops()
     degree = adjacency.row_ptr.diff().long()
@@ -196,11 +202,11 @@ def compactness(
         found = _encode(graph_now, product, layers)[1]
         upper = torch.minimum(upper, (found * direction).sum(1))
     protocol = {
-        "drop_prob": drop_prob,
+        "drop_prob": float(drop_prob),
         "deletion": deletion,
         "keep_neighbor": keep_neighbor,
         "coverage": coverage,
-        "num_samples": num_samples,
+        "num_samples": int(num_samples),
         "paths": bool(paths and len(layers) == 2),
         "num_layers": len(layers),
     }
@@ -210,13 +216,13 @@ def compactness(
 
 def _check_arguments(drop_prob: float, coverage: float | None, num_samples: int) -> None:
     def is_number(value: Any) -> bool:
-        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
 
     if not is_number(drop_prob) or not 0 <= drop_prob < 1:
         raise ConfigError(f"drop_prob must be from 0 and below 1, got {drop_prob!r}")
     if coverage is not None and (not is_number(coverage) or not 0 < coverage < 1):
         raise ConfigError(f"coverage must be a probability above 0 and below 1, got {coverage!r}")
-    if isinstance(num_samples, bool) or not isinstance(num_samples, int) or num_samples < 0:
+    if isinstance(num_samples, bool) or not isinstance(num_samples, numbers.Integral) or num_samples < 0:
         raise ConfigError(f"num_samples must be a whole number of at least 0, got {num_samples!r}")
 
 

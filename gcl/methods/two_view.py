@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
@@ -115,7 +116,10 @@ class TwoView(Method):
             encoder = copy.deepcopy(resolve("encoder", self.encoder)).build(spec)
             copy.deepcopy(resolve("projector", self.projector)).build(encoder.out_channels)
         if self.regularizer is not None:
-            resolve("regularizer", self.regularizer).check(encoder, augmenters)
+            regularizer = resolve("regularizer", self.regularizer)
+            regularizer.check(encoder, augmenters)
+            for sentence in regularizer.caveats(augmenters):
+                warnings.warn(sentence, stacklevel=2)
 
     # -- once, before training ---------------------------------------------------------------------------------------
 

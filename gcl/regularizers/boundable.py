@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -45,9 +46,19 @@ def bounded_layers(encoder: nn.Module) -> list[BoundedLayer]:
     return layers
 
 
+def named_parts(augmenter: Any, where: str) -> Iterator[tuple[str, Any]]:
+    """The parts of an augmenter and of those inside it, each with the name of its place."""
+    parts = getattr(augmenter, "augmenters", None)
+    if parts is None:
+        yield where, augmenter
+        return
+    for name, part in parts.items():
+        yield from named_parts(part, f"{where}.{name}")
+
+
 def deletion_of(augmenter: Any) -> Deletion:
     """Whether an augmenter deletes single arcs or whole edges; of several parts, arcs if any deletes them."""
-    parts = getattr(augmenter, "augmenters", {"": augmenter}).values()
+    parts = [part for _, part in named_parts(augmenter, "")]
     deleting = [part for part in parts if hasattr(part, "edge_drop_prob")]
     return "edges" if deleting and all(getattr(part, "symmetric", False) for part in deleting) else "arcs"
 

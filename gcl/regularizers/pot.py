@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
@@ -29,7 +28,14 @@ from gcl.ops.matmul import linear
 from gcl.ops.propagation import Propagation
 from gcl.ops.propagation_bounds import Deletion, PropagationBounds, check_boundable, deletion_budget
 from gcl.ops.sparse_product import sparse_product
-from gcl.regularizers.boundable import bounded_layers, check_encoder, check_part, deletion_of, masks_features
+from gcl.regularizers.boundable import (
+    bounded_layers,
+    check_encoder,
+    check_part,
+    deletion_of,
+    masks_features,
+    named_parts,
+)
 from gcl.regularizers.regularizer import Regularizer
 
 Mode = Literal["reference", "target", "relaxed", "certified"]
@@ -96,8 +102,11 @@ class POT(Regularizer):
         for name, value, allowed in (("mode", mode, get_args(Mode)), ("rows", rows, get_args(Rows))):
             if value not in allowed:
                 raise ConfigError(unknown(name, str(value), allowed))
-        if batch_size is not None and (isinstance(batch_size, bool) or batch_size < 2):
-            raise ConfigError(f"batch_size must be at least 2 or null for all nodes, got {batch_size!r}")
+        if batch_size is not None and (type(batch_size) is not int or batch_size < 2):
+            raise ConfigError(f"batch_size must be a whole number from 2 or null for all nodes, got {batch_size!r}")
+        for name, flag in (("keep_neighbor", keep_neighbor), ("tight", tight)):
+            if not isinstance(flag, bool):
+                raise ConfigError(f"{name} must be true or false, got {flag!r}")
         if rows == "block" and mode not in SURROGATES:
             raise ConfigError(
                 f"rows='block' leaves neighbours out, so mode={mode!r} would be no bound; use rows='full'"
@@ -111,7 +120,7 @@ class POT(Regularizer):
     # -- before training ---------------------------------------------------------------------------------------------
 
     def check(self, encoder: nn.Module, augmenters: Sequence[Any]) -> None:
-        """Refuses what cannot be bounded, and warns of what the bounds do not cover.
+        """Refuses what cannot be bounded.
 
         Raises:
             ConfigError: an encoder without affine layers, with ``elu``, with dropout, or of a depth that the mode does
@@ -122,20 +131,21 @@ class POT(Regularizer):
             raise ConfigError(
                 f"POT with mode={self.mode!r} needs an encoder of 2 layers, got {len(layers)}; use mode='certified'"
             )
-        masking = []
-        for index, augmenter in enumerate(augmenters, start=1):
-            parts = getattr(augmenter, "augmenters", {"": augmenter})
-            for name, part in parts.items():
-                where = f"view{index}" + (f".{name}" if name else "")
-                check_part(part, where)
-                if masks_features(part):
-                    masking.append(where)
+        for where, part in _parts(augmenters):
+            check_part(part, where)
+
+    def caveats(self, augmenters: Sequence[Any]) -> list[str]:
+        """That masks are not covered, where there are some; that nothing is bounded, where no edge is dropped."""
+        said, parts = [], _parts(augmenters)
+        masking = [where for where, part in parts if masks_features(part)]
         if masking:
-            warnings.warn(
+            said.append(
                 f"features are masked ({', '.join(masking)}), and POT bounds deletions of edges only: its score of a "
-                f"step holds for the features that the view kept, and says nothing of other masks",
-                stacklevel=1,  # one place, so that it is said once
+                f"step holds for the features that the view kept, and says nothing of other masks"
             )
+        if all(getattr(part, "keeps_edges", False) or getattr(part, "drop_prob", 1) == 0 for _, part in parts):
+            said.append("no view drops edges, so the budgets of POT are 0 and its scores are the values themselves")
+        return said
 
     def prepare(self, graph: Graph, augmenters: Sequence[Any]) -> Mapping[str, Tensor]:
         """The budget of every node in each view, ``[N]`` int64, and whether edges go as a whole (0 or 1)."""
@@ -262,6 +272,10 @@ class POT(Regularizer):
         if rows is not None:
             operator = operator.rows(rows)
         return relaxed_score(bounds, outer, operator.matmul, product, seen, layers, direction)
+
+
+def _parts(augmenters: Sequence[Any]) -> list[tuple[str, Any]]:
+    return [entry for index, augmenter in enumerate(augmenters, 1) for entry in named_parts(augmenter, f"view{index}")]
 
 
 # -- products of features ----------------------------------------------------------------------------------------------

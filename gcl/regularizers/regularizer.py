@@ -28,6 +28,10 @@ class Regularizer(nn.Module):
     def check(self, encoder: nn.Module, augmenters: Sequence[Any]) -> None:
         """Refuses, before training and by name, an encoder or augmenter that it cannot handle."""
 
+    def caveats(self, augmenters: Sequence[Any]) -> list[str]:
+        """Sentences on what it does not cover with these augmenters; a run says them once, before it trains."""
+        return []
+
     def prepare(self, graph: Graph, augmenters: Sequence[Any]) -> Mapping[str, Tensor]:
         """Tensors that are computed once and come back in ``StepContext.prepared``."""
         return {}

@@ -21,7 +21,7 @@ def certify(
     *,
     drop_prob: float = 0.3,
     deletion: Deletion = "arcs",
-    keep_neighbor: bool = True,
+    keep_neighbor: bool | None = None,
     coverage: float | None = None,
     num_samples: int = 100,
     paths: bool | None = None,
@@ -35,13 +35,17 @@ def certify(
         dataset: the graph; ``None`` = the one that the run was trained on, found again by its name.
         drop_prob, deletion, keep_neighbor, coverage, num_samples, paths: see
             :func:`gcl.evaluate.compactness.compactness`.
-        seed: of the sampled graphs.
+        seed: of the sampled graphs, from 0.
         data_root: where named datasets lie; ``None`` = where they lay when the run was started.
 
     Raises:
         ConfigError: no run, an encoder that cannot be bounded, or a value out of range.
         DataError: the graph cannot be had, or its features are not those that the encoder was built for.
     """
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise ConfigError(f"seed must be a whole number from 0, got {seed!r}")
+    if not isinstance(run, str | Path | Run | Result):
+        raise ConfigError(f"give a run folder, an opened run or a result to certify, got a {type(run).__name__}")
     if isinstance(run, Result):
         if run.runs[0].method is None:
             raise ConfigError("this result was read from a folder; give that folder in place of it")

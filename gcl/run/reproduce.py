@@ -86,6 +86,7 @@ def compare(result: Result) -> list[dict[str, Any]]:
                 "paper": figure["value"],
                 "paper_std": figure.get("std"),
                 "source": figure.get("source"),
+                "note": figure.get("note"),
                 "ours": round(100 * report.mean(metric), 3),
                 "ours_std": round(100 * report.std(metric), 3) if len(result.runs) > 1 else None,
                 "difference": round(100 * report.mean(metric) - figure["value"], 3),

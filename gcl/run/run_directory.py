@@ -76,6 +76,7 @@ class Run:
         path: a run folder; one with several seeds opens its first seed, or the one named ``path/seed-K``.
 
     Attributes:
+        seeds: those in the folder, where it has several.
         embeddings: the saved embeddings by name.
         ids: id of each row.
     """
@@ -89,10 +90,11 @@ class Run:
         seeds = sorted(numbered, key=lambda folder: int(folder.name[5:]))
         if not self.directory.is_started and seeds:
             self.directory = RunDirectory(seeds[0])
+        self.seeds = [int(folder.name[5:]) for folder in seeds]
         config = next((p for p in (self.root / CONFIG, self.root.parent / CONFIG) if p.is_file()), None)
         if config is None or not self.directory.is_started:
             raise ConfigError(
-                f"{self.root} holds no run (no {CONFIG} or {PREPARED}); give a folder that `gcl train` wrote"
+                f"{self.root} holds no run (no {CONFIG}, {PREPARED} or {SPEC}); give a folder that `gcl train` wrote"
             )
         self.settings = read_config(config)
         if not (self.directory / MODEL).is_file():

@@ -55,6 +55,8 @@ def test_json_is_what_the_table_says(gcl, trained):
         (["--out", "c.txt"], "must end in .csv"),
         (["--plot", "c.jpg"], "must end in one of .png"),
         (["--coverage", "0"], "coverage must be"),
+        (["--seed", "-1"], "seed must be a whole number from 0"),
+        (["--out", "/proc/none/c.csv", "--samples", "100000"], "cannot be written"),
     ],
 )
 def test_misuse_is_one_sentence(gcl, trained, arguments, sentence):
@@ -109,6 +111,14 @@ def test_masking_with_pot_is_warned_of_in_one_line_and_taking_it_out_is_not(gcl)
     warned = [line for line in done.err.splitlines() if "masked" in line and "POT" in line]
     assert len(warned) == 1
     assert warned[0].startswith("gcl: features are masked (view1.feature, view2.feature)")
+    assert "masked" not in gcl("certify", "masked", "--samples", "2").err  # a certificate has nothing to do with masks
+    done = gcl(*POT, "--out", "seeds", "--seeds", "2")
+    assert sum("masked" in line for line in done.err.splitlines()) == 1
+    report = gcl("certify", "seeds", "--samples", "2")
+    assert "of the 2 seeds in seeds this is seed-0" in " ".join(report.out.split())
+    record = json.loads(gcl("certify", "seeds/seed-1", "--samples", "2", "--seed", "5", "--json").out)
+    assert record["run"].endswith("seed-1")
+    assert record["sample_seed"] == 5
     done = gcl(*POT, *EDGES_ONLY, "--out", "run")
     assert done.code == 0, done.err
     assert "masked" not in done.err

@@ -212,6 +212,16 @@ def test_covering_budgets_are_binomial_quantiles():
     assert (wide.lower <= compactness(encoder, graph).lower + 1e-9).all()
 
 
+def test_a_coverage_is_reached_at_every_node_unless_a_neighbour_must_stay():
+    graph = load_dataset("karate").graph.for_training()
+    encoder = encoder_of(graph)
+    for keep, reached in ((None, True), (False, True), (True, False)):
+        found = compactness(encoder, graph, drop_prob=0.3, coverage=0.95, keep_neighbor=keep, num_samples=0)
+        share = binom.cdf(found.budget.numpy(), found.degree.numpy(), 0.3)
+        assert bool((share >= 0.95).all()) == reached
+        assert found.protocol["keep_neighbor"] is (keep is True)
+
+
 def test_what_cannot_be_certified_is_refused():
     graph = load_dataset("karate").graph.for_training()
     encoder = encoder_of(graph)
@@ -220,6 +230,8 @@ def test_what_cannot_be_certified_is_refused():
         ({"drop_prob": float("nan")}, "below 1"),
         ({"coverage": 1.0}, "coverage"),
         ({"num_samples": -1}, "num_samples"),
+        ({"keep_neighbor": "no"}, "keep_neighbor"),
+        ({"paths": 1}, "paths"),
     ):
         with pytest.raises(ConfigError, match=match):
             compactness(encoder, graph, **arguments)

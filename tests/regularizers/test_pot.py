@@ -308,6 +308,16 @@ def test_it_plugs_into_csgcl_with_a_warning_of_masks(graph):
     assert all(torch.isfinite(parameter.grad).all() for parameter in method.parameters())
 
 
+def test_caveats_reach_into_nested_parts_and_are_said_where_nothing_is_dropped():
+    mask, drop = {"name": "feature_mask", "drop_prob": 0.3}, {"name": "edge_drop", "drop_prob": 0.2}
+    nested = Compose({"both": {"name": "compose", "parts": {"edge": drop, "mask": mask}}})
+    (sentence,) = POT().caveats([Compose({"edge": drop}), nested])
+    assert "(view2.both.mask)" in sentence
+    (sentence,) = POT().caveats([Compose({"edge": EdgeDrop(0.0)}), Compose({})])
+    assert "no view drops edges" in sentence
+    assert POT().caveats([Compose({"edge": drop})] * 2) == []
+
+
 def test_masked_columns_are_masked_in_the_bounds_of_the_view(graph):
     """With mode relaxed, the score stays a lower bound at the view that masks and deletes."""
     views = {key: {**parts, "feature": {"name": "feature_mask", "drop_prob": 0.5}} for key, parts in VIEWS.items()}
