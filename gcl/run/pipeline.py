@@ -128,6 +128,9 @@ def configure(
     scorable = data.held.get("test") is not None if cls.kind == "rec" else data.num_classes > 0
     if not scorable and "evaluate" not in overrides:
         settings["evaluate"] = {}
+    asked = dict(overrides.get("trainer") or {})
+    if not settings["evaluate"] and "select" not in asked and settings["trainer"]["select"] == "validation":
+        settings["trainer"] = {**settings["trainer"], "select": "last"}  # what was shipped cannot be had
     settings["dataset"] = _dataset_reference(dataset, data)
     settings["transform"] = list(data.info.get("transform", ()))
     settings["data_root"] = None if data_root is None else str(Path(data_root).resolve())
@@ -143,8 +146,13 @@ def check(settings: Mapping[str, Any], data: Dataset) -> None:
     trainer: Trainer = resolve("trainer", settings["trainer"])
     if trainer.select == "validation" and not evaluators:
         raise ConfigError("trainer.select=validation needs an evaluator; select last or loss, or add one")
-    for evaluator in evaluators.values():
-        evaluator.split(data.graph, seed=settings["seeds"][0])
+    for position, evaluator in enumerate(evaluators.values()):
+        _, held = evaluator.split(data.graph, seed=settings["seeds"][0])
+        if trainer.select == "validation" and position == 0 and getattr(held, "validation", "") == "none":
+            raise ConfigError(
+                "trainer.select=validation needs a validation part, and there is none with validation=0; give a share "
+                "of the training part, such as validation=0.1, or select last"
+            )
     method.check(data.graph.spec)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import os
 import signal
@@ -67,6 +68,18 @@ def test_selection_by_validation_and_interactions_split_anew(tmp_path):
         gcl.pipeline("bpr_mf", "davis", interactions={"split": "leave-two-out"})
     with pytest.raises(ConfigError, match="no interactions"):
         gcl.pipeline("grace", "karate", interactions={"split": "ratio"})
+
+
+def test_selection_without_a_validation_part_is_refused_before_any_work(tmp_path):
+    data = load_dataset("davis")
+    graph = dataclasses.replace(data.graph, held={"test": data.held["test"]})
+    with pytest.raises(ConfigError, match="needs a validation part"):
+        gcl.pipeline("bpr_mf", graph, evaluate={"ranking": {"validation": 0.0}}, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    last = gcl.pipeline(
+        "bpr_mf", graph, evaluate={"ranking": {"validation": 0.0}}, trainer={"select": "last", "epochs": 1}
+    )
+    assert "no validation" in last.scores["ranking"]["trained"].protocol
 
 
 def test_a_set_without_a_test_part_is_trained_and_not_scored():
