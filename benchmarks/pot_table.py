@@ -1,6 +1,6 @@
 """The records of ``benchmarks.pot_study`` as tables.
 
-    python -m benchmarks.pot_table study/cora-grace.json study/cora-gca.json ...
+    python -m benchmarks.pot_table experiments/results/pot/*.json
 
 One row a method and mode, with the weight that the validation accuracy of each split chose for the first seed: test
 accuracy and macro-F1 in percent, mean and standard deviation over the training seeds, and the share of nodes certified
@@ -15,6 +15,8 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from benchmarks.pot_study import chosen_weights
 
 LABELS = {"grace": "GRACE", "gca": "GCA", "progcl": "ProGCL", "costa": "COSTA"}
 
@@ -31,19 +33,25 @@ def main() -> None:
 
 
 def rows(record: dict[str, Any]) -> list[list[str]]:
-    """Cells of one method on one dataset."""
+    """Cells of one method on one dataset: the floors, the method, and POT in each mode with its chosen weight."""
     label, made = LABELS[record["method"]], []
+    plain = [run for run in record["runs"] if run["regularizer"] is None]
+    modes = dict.fromkeys(run["regularizer"]["mode"] for run in record["runs"] if run["regularizer"])
     for split in record["runs"][0]["scores"]:
         place = f"{record['dataset']}, {split}"
-        groups: dict[tuple[str, float | None], list[dict[str, Any]]] = {}
-        for run in record["runs"]:
-            regularizer = run["regularizer"]
-            if regularizer is None:
-                groups.setdefault((label, None), []).append(run)
-            elif split in run["chosen_by"]:
-                groups.setdefault((f"{label} + POT, {regularizer['mode']}", regularizer["weight"]), []).append(run)
-        for (name, weight), runs in groups.items():
-            scores = [run["scores"][split] for run in runs]
+        floors = {floor: [figures] for floor, figures in record["floors"].get(split, {}).items()}
+        untrained = [run["untrained"][split] for run in plain if split in run["untrained"]]
+        for floor, scores in {**floors, **({"untrained": untrained} if untrained else {})}.items():
+            made.append([place, floor, "", str(len(scores)), *_accuracies(scores), "", ""])
+        groups: list[tuple[str, float | None, list[dict[str, Any]]]] = [(label, None, plain)]
+        for mode in modes:
+            weight = chosen_weights(record["runs"], mode).get(split)
+            runs = [
+                run for run in record["runs"] if (run["regularizer"] or {}).get("mode") == mode
+                and run["regularizer"]["weight"] == weight
+            ]  # fmt: skip
+            groups.append((f"{label} + POT, {mode}", weight, runs))
+        for name, weight, runs in groups:
             certified = [[run["certified"][p]["certified"] for run in runs] for p in ("0.2", "0.3")]
             made.append(
                 [
@@ -51,11 +59,15 @@ def rows(record: dict[str, Any]) -> list[list[str]]:
                     name,
                     "-" if weight is None else f"{weight:g}",
                     str(len(runs)),
-                    *(spread([score[metric] for score in scores]) for metric in ("accuracy", "macro_f1")),
+                    *_accuracies([run["scores"][split] for run in runs]),
                     *(spread(values, digits=1) for values in certified),
                 ]
             )
     return made
+
+
+def _accuracies(scores: list[dict[str, float]]) -> list[str]:
+    return [spread([score[metric] for score in scores]) for metric in ("accuracy", "macro_f1")]
 
 
 def spread(values: Sequence[float], *, digits: int = 2) -> str:

@@ -162,25 +162,53 @@ def test_unknown_families_are_refused():
 
 
 def test_the_study_of_pot_becomes_a_table():
+    """The weight shown is the one that the first seed's validation chose, whatever the test says."""
     from benchmarks import pot_table
 
-    def run(regularizer, seed, accuracy, chosen):
-        scores = {"public": {"accuracy": accuracy, "macro_f1": accuracy - 0.01, "validation": 0.7}}
+    def run(regularizer, seed, accuracy, validation=0.7):
+        scores = {"public": {"accuracy": accuracy, "macro_f1": accuracy - 0.01, "validation": validation}}
         certified = {p: {"certified": 0.5} for p in ("0.2", "0.3")}
-        return {"regularizer": regularizer, "seed": seed, "scores": scores, "certified": certified, "chosen_by": chosen}
+        untrained = {"public": {"accuracy": 0.4, "macro_f1": 0.3}}
+        return {
+            "regularizer": regularizer, "seed": seed, "scores": scores, "certified": certified,
+            "untrained": {} if regularizer else untrained,
+        }  # fmt: skip
 
     pot = {"mode": "reference", "weight": 0.3}
-    runs = [
-        run(None, 0, 0.80, []),
-        run(None, 1, 0.82, []),
-        run(pot, 0, 0.83, ["public"]),
-        run({**pot, "weight": 0.1}, 0, 0.9, []),
-    ]
-    rows = pot_table.rows({"method": "grace", "dataset": "cora", "runs": runs})
+    runs = [run(None, 0, 0.80), run(None, 1, 0.82), run(pot, 0, 0.83, 0.8), run({**pot, "weight": 0.1}, 0, 0.9)]
+    floors = {"public": {"A²X": {"accuracy": 0.6, "macro_f1": 0.5}}}
+    rows = pot_table.rows({"method": "grace", "dataset": "cora", "floors": floors, "runs": runs})
     assert rows == [
+        ["cora, public", "A²X", "", "1", "60.00", "50.00", "", ""],
+        ["cora, public", "untrained", "", "2", "40.00 ± 0.00", "30.00 ± 0.00", "", ""],
         ["cora, public", "GRACE", "-", "2", "81.00 ± 1.41", "80.00 ± 1.41", "50.0 ± 0.0", "50.0 ± 0.0"],
         ["cora, public", "GRACE + POT, reference", "0.3", "1", "83.00", "82.00", "50.0", "50.0"],
     ]
+
+
+def test_a_study_goes_on_from_its_records(tmp_path, data_root, monkeypatch):
+    """What has a record is not trained again, also where the run folders are gone."""
+    import gcl
+    from benchmarks.pot_study import Study
+
+    monkeypatch.setenv("GCL_DATA", str(data_root))
+    trained, reproduce = [], gcl.reproduce
+
+    def counted(*arguments, **options):
+        trained.append((options["overrides"]["regularizer"], options["seeds"]))
+        evaluate = {"public": {"steps": 20}, "random": None}
+        return reproduce(*arguments, **{**options, "overrides": {**options["overrides"], "evaluate": evaluate}})
+
+    monkeypatch.setattr(gcl, "reproduce", counted)
+    settings = {"method": "grace", "dataset": "node/cora", "records": tmp_path / "records", "epochs": 1}
+    Study(**settings, out=tmp_path / "one").run(seeds=1, weights=[0.2], modes=["reference"])
+    assert len(trained) == 2
+    again = Study(**settings, out=tmp_path / "two")
+    again.run(seeds=2, weights=[0.2], modes=["reference"])
+    assert [seeds for _, seeds in trained[2:]] == [[1], [1]]
+    assert len(again.runs) == 4
+    with pytest.raises(SystemExit, match="other settings"):
+        Study(**{**settings, "epochs": 2}, out=tmp_path / "three")
 
 
 def test_scores_that_are_bounds_are_below_the_minimum_by_enumeration():
