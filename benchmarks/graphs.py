@@ -97,3 +97,50 @@ def real_graph(name: str) -> Graph | None:
         return load_dataset(name, data_root=root).graph.for_training()
     except GCLError:
         return None
+
+
+def interaction_graph(
+    num_users: int,
+    num_items: int,
+    num_pairs: int,
+    *,
+    seed: int = 0,
+    keep: Tensor | None = None,
+    test: Tensor | None = None,
+) -> Graph:
+    """Interactions of heavy-tailed users and items, with some structure: most stay inside one of 50 blocks.
+
+    Args:
+        num_users, num_items, num_pairs: exact.
+        seed: decides everything.
+        keep: which of the pairs to leave in, boolean ``[num_pairs]`` in the order of the adjacency.
+        test: held-out pairs, ``[2, n]``.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    uniform = lambda *shape: torch.rand(*shape, generator=generator, dtype=torch.float64)  # noqa: E731
+    blocks = min(50, num_items)
+    weight = [uniform(count).clamp(min=1e-6).pow(-0.6) for count in (num_users, num_items)]
+    label = [torch.randint(blocks, (count,), generator=generator) for count in (num_users, num_items)]
+    order = torch.argsort(label[1], stable=True)
+    total, users = weight[1][order].cumsum(0), weight[0].cumsum(0)
+    ends = torch.bincount(label[1], minlength=blocks).cumsum(0)
+    high = torch.where(ends > 0, total[(ends - 1).clamp(min=0)], 0.0)
+    low = torch.cat([high.new_zeros(1), high[:-1]])
+    keys = torch.empty(0, dtype=torch.int64)
+    while keys.numel() < num_pairs:
+        count = 64 + int(1.5 * (num_pairs - keys.numel()))
+        user = torch.searchsorted(users, users[-1] * uniform(count)).clamp(max=num_users - 1)
+        inside, block = uniform(count) < 0.7, label[0][user]
+        target = torch.where(inside, low[block] + (high - low)[block] * uniform(count), total[-1] * uniform(count))
+        item = order[torch.searchsorted(total, target).clamp(max=num_items - 1)]
+        keys = torch.unique(torch.cat([keys, user * num_items + item]))
+    keys = keys[torch.randperm(keys.numel(), generator=generator)[:num_pairs]].sort().values
+    keys = keys if keep is None else keys[keep]
+    pairs = torch.stack([keys % num_items, keys // num_items])
+    return Graph(
+        relations={"interaction": Adjacency.from_edge_index(pairs, (num_users, num_items))},
+        relation_types={"interaction": ("item", "user")},
+        num_nodes_by_type={"user": num_users, "item": num_items},
+        target="user",
+        held={} if test is None else {"test": test},
+    )

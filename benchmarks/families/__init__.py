@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
-FAMILIES = ("loss", "loss-options", "epoch", "propagation", "csgcl-preparation", "probe", "pot", "growth")
+FAMILIES = ("loss", "loss-options", "epoch", "propagation", "csgcl-preparation", "probe", "pot", "lightgcl", "growth")
 
 
 def load_family(name: str) -> ModuleType:

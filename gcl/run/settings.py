@@ -51,7 +51,8 @@ def experiment_method(name: str) -> str:
     """
     if name in names("method") or ":" in name:
         return name
-    families = {folder.name: folder for folder in resource_folder("experiments").iterdir() if folder.is_dir()}
+    root = resource_folder("experiments")
+    families = {folder.name: folder for folder in root.iterdir() if folder.is_dir() and any(folder.glob("*.yaml"))}
     spoken = {key.replace("-", "_"): folder for key, folder in families.items()}
     folder = spoken.get(name.lower().replace("-", "_"))
     files = [] if folder is None else sorted(folder.glob("*.yaml"))
