@@ -156,10 +156,9 @@ class ContrastiveRecommender(Recommender):
         self, first: Tensor, second: Tensor, batch: Batch, clock: Clock, streams: Streams
     ) -> dict[str, Tensor]:
         """The loss of users, and of items, between two views ``[m + n, d]`` of all of them."""
-        terms = {}
+        terms, parts = {}, list(zip(self.sides(first), self.sides(second), strict=True))
         for side, (nodes, counts) in enumerate(self.batch_anchors(batch, clock, streams)):
-            rows = slice(0, self.num_users_) if side == 0 else slice(self.num_users_, None)
-            terms[SIDES[side]] = self.contrast_side(side, first[rows], second[rows], nodes, counts, clock, streams)
+            terms[SIDES[side]] = self.contrast_side(side, *parts[side], nodes, counts, clock, streams)
         return terms
 
     def contrast_side(

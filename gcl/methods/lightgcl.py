@@ -139,10 +139,9 @@ class LightGCL(ContrastiveRecommender):
         earlier, z = self.encode(batch.graph, clock, streams)
         loss, parts = self.ranking_terms(z, batch)
         if self.contrast_weight:
-            terms = {}
+            terms, lower, whole = {}, self.sides(earlier), self.sides(z)
             for side, (nodes, counts) in enumerate(self.batch_anchors(batch, clock, streams)):
-                other = earlier[self.num_users_ :] if side == 0 else earlier[: self.num_users_]
-                keys = z[: self.num_users_] if side == 0 else z[self.num_users_ :]
+                other, keys = lower[1 - side], whole[side]
                 anchors = keys
                 if self.view == "svd":
                     rows = nodes if self.takes_rows else torch.arange(keys.shape[0], device=keys.device)
@@ -158,7 +157,7 @@ class LightGCL(ContrastiveRecommender):
             return torch.zeros_like(table), table
         if not self.edge_dropout:
             lower = polynomial(operator, table, [1.0] * self.num_layers, symmetric=True)
-            return lower, table + operator.matmul(lower)
+            return lower, operator.matmul(lower).add_(table)
         earlier: Tensor = table
         layer: Tensor = table
         for index in range(self.num_layers):
@@ -198,4 +197,4 @@ class LightGCL(ContrastiveRecommender):
 
     def penalty(self, triples: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         r""":math:`\lVert E \rVert_F^2` over the whole table."""
-        return self.embedding_.square().sum()
+        return torch.linalg.vector_norm(self.embedding_).square()  # no copy of the table

@@ -162,7 +162,7 @@ class Recommender(Method):
             batch: its triples.
         """
         triples = self.triples(batch)
-        ranking = bpr_loss(*(z.index_select(0, rows) for rows in triples))
+        ranking = bpr_loss(*z.index_select(0, torch.cat(triples)).chunk(3))  # one gradient of all rows, not three
         parts = {"ranking": ranking.detach()}
         if not self.l2:
             return ranking, parts
@@ -181,6 +181,12 @@ class Recommender(Method):
         assert batch.negatives is not None
         return batch.index, batch.positives + self.num_users_, batch.negatives + self.num_users_
 
+    def sides(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """The rows of users ``[m, d]`` and of items ``[n, d]``; to be called once for a tensor, see ``split``."""
+        # one backward pass puts both gradients side by side, where each slice would pad its own to the whole
+        users, items = z.split([self.num_users_, z.shape[0] - self.num_users_])
+        return users, items
+
     # -- embeddings --------------------------------------------------------------------------------------------------
 
     def operator(self, graph: Graph) -> Propagation:
@@ -194,8 +200,8 @@ class Recommender(Method):
     @torch.no_grad()
     def outputs(self, graph: Graph) -> Outputs:
         """Embeddings ``user`` ``[m, d]`` and ``item`` ``[n, d]``, whose inner products are the scores."""
-        z = self.propagated(self.operator(graph))
-        return Outputs({"user": z[: self.num_users_], "item": z[self.num_users_ :]})
+        users, items = self.sides(self.propagated(self.operator(graph)))
+        return Outputs({"user": users, "item": items})
 
     @staticmethod
     def _item(spec: GraphSpec) -> str:
