@@ -2,10 +2,10 @@
 
     python -m benchmarks.recommender_study lastfm --out study [--seeds 3] [--epochs 100] [--weights 0.01 0.1]
 
-Each method is trained with the weights of its best validation NDCG@20; a contrastive one with each contrast weight for
-the first seed, and with the best of them for all. The data's validation part is used, or a tenth of each user's training
-items is carved. One record a finished run goes to ``--records``, by default ``experiments/results/recommendation``; a
-run that has one is not run again. ``--table`` prints what is recorded as Markdown and trains nothing.
+Each method ends with the weights of its best validation NDCG@20; a contrastive one is trained with each contrast weight
+for the first seed, and with the best of them for all. The data's validation part is used, or a tenth of each user's
+training items is carved. One record a finished run goes to ``--records``, by default
+``experiments/results/recommendation``; a
 """
 
 from __future__ import annotations
