@@ -1,6 +1,6 @@
 """Recommenders on one dataset by one protocol, contrast weights chosen on validation alone.
 
-    python -m benchmarks.recommender_study lastfm --out study [--seeds 3] [--epochs 100] [--weights 0.01 0.1]
+    python -m benchmarks.recommender_study lastfm --out study [--seeds 3] [--epochs 300] [--weights 0.01 0.1]
 
 Each method ends with the weights of its best validation NDCG@20; a contrastive one is trained with each contrast weight
 for the first seed, and with the best of them for all. The data's validation part is used, or a tenth of each user's
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--records", type=Path, default=RECORDS)
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=100)
+    parser.add_argument("--epochs", type=int, default=300)
     parser.add_argument("--weights", type=float, nargs="+", default=[0.01, 0.1])
     parser.add_argument("--table", action="store_true")
     given = parser.parse_args()
@@ -92,7 +92,7 @@ class Study:
                 self.dataset,
                 seeds=[seed],
                 floors=not self.record["floors"],
-                trainer={"epochs": self.epochs, "select": "validation", "validate_every": 5, "checkpoint_every": 20},
+                trainer={"epochs": self.epochs, "select": "validation", "validate_every": 10, "checkpoint_every": 50},
                 evaluate={"ranking": {"k": [20]}},
                 out=folder,
                 **({} if weight is None else {"contrast_weight": weight}),
