@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gcl.cli.common import AsJson, DataRoot, print_json
-from gcl.core.errors import ConfigError, OutputError
+from gcl.core.errors import ConfigError, OutputError, unknown
 from gcl.core.files import atomic_write
 
 if TYPE_CHECKING:
@@ -24,6 +24,9 @@ def embed(
         str | None, typer.Argument(help="Another graph with the same features [the embeddings saved with the run].")
     ] = None,
     out: Annotated[Path, typer.Option(help="A new file: .safetensors, .npz, .npy or .csv.")] = Path("embeddings.npz"),
+    name: Annotated[
+        str | None, typer.Option(help="Which embeddings, where a run has several: user or item [the first].")
+    ] = None,
     data_root: DataRoot = None,
     json: AsJson = False,
 ) -> None:
@@ -35,22 +38,29 @@ def embed(
     if out.exists():
         raise OutputError(f"{out} exists; choose another --out or remove it first")
     opened = open_run(run)
+    named = opened.embeddings
+    if name is not None and name not in named:
+        raise ConfigError(unknown("embeddings", name, named))
+    which = name or next(iter(named))
     if data is None:
-        embeddings, ids = next(iter(opened.embeddings.values())), opened.ids
+        embeddings, ids = named[which], opened.ids_of(which)
     else:
         from gcl.data.load import load_dataset
 
         dataset = load_dataset(data, kind=kind_of(opened.settings), data_root=data_root)
         if dataset.card is None:  # a named set brings its own transform; a file gets what the run was trained with
             dataset = load_dataset(data, data_root=data_root, transform=opened.settings["transform"])
-        embeddings = opened.embed(dataset.graph).main
-        ids = dataset.node_ids or [str(index) for index in range(embeddings.shape[0])]
+        embeddings = opened.embed(dataset.graph).embeddings[which]
+        own = dataset.node_ids if which == next(iter(named)) else dataset.other_ids.get(which)
+        ids = own or [str(index) for index in range(embeddings.shape[0])]
     _write(out, embeddings, ids)
-    record = {"out": str(out), "n": embeddings.shape[0], "dimension": embeddings.shape[1]}
+    record = {"out": str(out), "name": which, "n": embeddings.shape[0], "dimension": embeddings.shape[1]}
     if json:
         print_json(record)
-    else:
-        typer.echo(f"{record['n']} embeddings of dimension {record['dimension']} written to {out}")
+        return
+    others = [other for other in named if other != which]
+    more = f" ({which}; --name gives {' or '.join(others)})" if others else ""
+    typer.echo(f"{record['n']} embeddings of dimension {record['dimension']} written to {out}{more}")
 
 
 def _write(path: Path, embeddings: Tensor, ids: list[str]) -> None:

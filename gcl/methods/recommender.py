@@ -199,7 +199,17 @@ class Recommender(Method):
 
     @torch.no_grad()
     def outputs(self, graph: Graph) -> Outputs:
-        """Embeddings ``user`` ``[m, d]`` and ``item`` ``[n, d]``, whose inner products are the scores."""
+        """Embeddings ``user`` ``[m, d]`` and ``item`` ``[n, d]``, whose inner products are the scores.
+
+        Raises:
+            DataError: a graph of other users and items than those of training.
+        """
+        known = (self.num_users_, self.embedding_.shape[0] - self.num_users_)
+        if graph.adjacency.shape != known:
+            raise DataError(
+                f"{type(self).__name__} learnt embeddings of {known[0]} users and {known[1]} items and has none for "
+                f"the {graph.adjacency.shape[0]} and {graph.adjacency.shape[1]} of this graph; train on it"
+            )
         users, items = self.sides(self.propagated(self.operator(graph)))
         return Outputs({"user": users, "item": items})
 

@@ -13,7 +13,7 @@ import torch
 from children import in_a_child
 
 import gcl
-from gcl.core.errors import ConfigError
+from gcl.core.errors import ConfigError, DataError
 from gcl.core.resolve import find_class, names
 from gcl.data.load import load_dataset
 from gcl.methods.sgl import SGL
@@ -161,6 +161,15 @@ def test_unknown_users_and_similar_items():
         similar_items(result, ["E33"])
     with pytest.raises(ConfigError, match="no recommender"):
         gcl.recommend(gcl.pipeline("grace", "karate", trainer={"epochs": 1}, **QUIET), ["1"])
+
+
+def test_a_graph_of_other_users_has_no_embeddings(tmp_path):
+    gcl.pipeline("bpr_mf", "davis", trainer={"epochs": 1}, **QUIET, out=tmp_path / "run")
+    path, _ = own_files(tmp_path)
+    run = open_run(tmp_path / "run")
+    assert run.embed(load_dataset("davis").graph).embeddings["item"].shape[0] == 14
+    with pytest.raises(DataError, match="18 users and 14 items"):
+        run.embed(load_dataset(path, kind="rec").graph)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the driver forks")
