@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from gcl.core.adjacency import Adjacency
@@ -13,6 +14,7 @@ from gcl.core.context import Outputs
 from gcl.core.errors import ConfigError, DataError, unknown
 from gcl.core.graph import Graph
 from gcl.core.report import Report
+from gcl.core.streams import Streams
 from gcl.data.carve_validation import carve_validation
 from gcl.data.interactions import ITEM, USER
 from gcl.evaluate.embeddings import refuse_non_finite
@@ -22,6 +24,7 @@ from gcl.evaluate.ranking_metrics import METRICS, check_batch_mean, check_k, ran
 from gcl.ops.top_items import Scorer, inner_products, top_items
 
 CARVE_SEED = 0  # of every training seed, so that they are compared on equal ground
+SAMPLE_SEED = 0  # for the same reason
 
 
 class Ranking:
@@ -38,6 +41,8 @@ class Ranking:
             them. 0 = none, and nothing can be selected by validation.
         batch_mean: ``None`` = the mean over users; 256 = the mean of means that the authors' program of LightGCL prints
             (:func:`gcl.evaluate.ranking_metrics.ranking_metrics`).
+        max_users: score at most so many users, a uniform sample that is the same for every seed; ``None`` = all. On
+            large sets ranking all items for all users takes longer than training.
         select: the metric that :meth:`validate` gives first, ``METRIC@K`` with any K; METRIC is recall, ndcg,
             precision, mrr or hit_rate.
 
@@ -51,12 +56,17 @@ class Ranking:
         k: Sequence[int] = (10, 20, 40),
         validation: float = 0.1,
         batch_mean: int | None = None,
+        max_users: int | None = None,
         select: str = "ndcg@20",
     ):
         check_k(k)
         if isinstance(validation, bool) or not isinstance(validation, int | float) or not 0 <= validation < 1:
             raise ConfigError(f"validation must be a share from 0 to below 1, got {validation!r}")
         check_batch_mean(batch_mean)
+        if max_users is not None and (type(max_users) is not int or max_users < 1):
+            raise ConfigError(f"max_users must be a whole number from 1 or null for all, got {max_users!r}")
+        if max_users is not None and batch_mean is not None:
+            raise ConfigError("batch_mean is over all users in order, and max_users takes a sample; give one of them")
         metric, _, place = select.partition("@")
         if metric not in METRICS:
             raise ConfigError(f"select: {unknown('metric', metric, METRICS)}")
@@ -65,6 +75,7 @@ class Ranking:
         self.k = k
         self.validation = validation
         self.batch_mean = batch_mean
+        self.max_users = max_users
         self.select = select
 
     def split(self, graph: Graph, *, seed: int) -> tuple[Graph, HeldInteractions]:
@@ -150,6 +161,10 @@ class Ranking:
         """The metrics, the lists ``[u, L]`` and their users: those with a pair."""
         pairs = pairs.to(device)
         users = pairs[0].unique()
+        if self.max_users is not None and self.max_users < users.numel():
+            order = torch.randperm(users.numel(), generator=Streams(SAMPLE_SEED).generator("ranking users"))
+            users = users[order[: self.max_users].sort().values.to(device)]
+            pairs = pairs[:, torch.isin(pairs[0], users)]
         items, _ = top_items(score, users, max(k), num_items=seen[0].shape[1], seen=seen)
         num_items = seen[0].shape[1]
         values = ranking_metrics(items, users, pairs, num_items=num_items, k=k, batch_mean=self.batch_mean)
@@ -169,7 +184,7 @@ class Ranking:
             "validation": held.validation,
             "users": train.shape[0],
             "items": train.shape[1],
-            "users_without_test": train.shape[0] - users.numel(),
+            "users_without_test": train.shape[0] - held.test[0].unique().numel(),
             "pairs": {
                 "train": train.num_arcs,
                 "valid": 0 if held.valid is None else held.valid.shape[1],
@@ -194,7 +209,8 @@ class Ranking:
         validation = {"stored": "validation stored", "carved": carved, "none": "no validation"}[held.validation]
         masked = "train" if held.valid is None else "train and validation"
         mean = "over users" if self.batch_mean is None else f"of batch means, {self.batch_mean} user ids each"
-        return f"all items ranked @{lists}, {masked} masked, {validation}, mean {mean}"
+        sample = "" if self.max_users is None else f", at most {self.max_users:,} users, sampled"
+        return f"all items ranked @{lists}, {masked} masked, {validation}, mean {mean}{sample}"
 
 
 def _of_unknown(index: Tensor, pointer: Tensor) -> int:

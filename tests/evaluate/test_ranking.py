@@ -190,6 +190,28 @@ def test_the_protocol_says_what_was_done():
     ]
 
 
+def test_a_sample_of_users_is_the_same_for_every_seed_and_scores_only_them():
+    graph, outputs = random_graph(m=40), random_outputs(m=40)
+    whole, some = Ranking(k=[5], validation=0.0), Ranking(k=[5], validation=0.0, max_users=7)
+    reports = []
+    for seed in (0, 1):
+        _, held = some.split(graph, seed=seed)
+        reports.append(some.evaluate(outputs, held, seed=seed))
+    assert reports[0].values == reports[1].values
+    assert reports[0].n == 7
+    assert "at most 7 users, sampled" in reports[0].protocol
+    assert (
+        reports[0].details["users_without_test"] == whole.evaluate(outputs, held, seed=0).details["users_without_test"]
+    )
+    # the mean over many samples of other users would be the mean over all: here, all of them
+    every = Ranking(k=[5], validation=0.0, max_users=40).evaluate(outputs, held, seed=0)
+    assert every.values == whole.evaluate(outputs, held, seed=0).values
+    with pytest.raises(ConfigError, match="max_users"):
+        Ranking(max_users=0)
+    with pytest.raises(ConfigError, match="batch_mean"):
+        Ranking(max_users=5, batch_mean=256)
+
+
 def test_the_selected_metric_comes_first():
     evaluator = Ranking(select="recall@40")
     _, held = evaluator.split(random_graph(), seed=0)
@@ -201,7 +223,9 @@ def test_constructor_stores_its_arguments():
     evaluator = resolve("evaluator", {"name": "ranking", "k": [5, 20], "batch_mean": 256})
     assert evaluator.k == [5, 20]
     record = describe(evaluator)
-    assert record == {"name": "ranking", "k": [5, 20], "validation": 0.1, "batch_mean": 256, "select": "ndcg@20"}
+    assert record == {
+        "name": "ranking", "k": [5, 20], "validation": 0.1, "batch_mean": 256, "max_users": None, "select": "ndcg@20",
+    }  # fmt: skip
     assert set(record) - {"name"} == set(inspect.signature(Ranking).parameters)
     assert describe(resolve("evaluator", record)) == record
 
