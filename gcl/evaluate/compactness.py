@@ -5,26 +5,25 @@ from __future__ import annotations
 import dataclasses
 import math
 import numbers
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
 
-from gcl.augment.arcs import draw_uniform
 from gcl.core.adjacency import Adjacency
 from gcl.core.errors import ConfigError
 from gcl.core.graph import Graph
 from gcl.core.view import View
+from gcl.evaluate.deletion_attack import DeletionAttack, toward_the_value
 from gcl.ops.budgeted_bounds import BudgetedBounds
 from gcl.ops.certificate import certificate
 from gcl.ops.compactness import BoundedLayer, contrast_direction
 from gcl.ops.matmul import linear
 from gcl.ops.propagation import Propagation
 from gcl.ops.propagation_bounds import Deletion, check_boundable, covering_budget, deletion_budget
-from gcl.ops.segment import segment_sum
-from gcl.ops.sparse_product import dot_arcs, sparse_product
+from gcl.ops.sparse_product import sparse_product
 from gcl.ops.unit_rows import unit_rows
 from gcl.regularizers.boundable import bounded_layers, check_encoder
 
@@ -32,7 +31,6 @@ from gcl.regularizers.boundable import bounded_layers, check_encoder
 MOST_PATHS = 2 * 10**10
 # Shares of the sum of all absolute products in a value that count as rounding: some 10,000 operations in float64.
 ROUNDING = 1e-12
-ROUNDS = 50  # in which an attack spends the budgets of edges; most are spent in the first few
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,9 +194,11 @@ def compactness(
     if paths is None:
         paths = _two_arc_paths(adjacency) * product.shape[1] <= MOST_PATHS
     lower = torch.minimum(certificate(bounds, product, layers, direction, paths=paths), value)
-    attack = _Attack(adjacency, bounds.budget, deletion)
+    attack = DeletionAttack(adjacency, bounds.budget, deletion)
     upper = value.clone()
-    for graph_now in attack.graphs(drop_prob, num_samples, _toward(adjacency, hidden, z, direction, layers), generator):
+    for graph_now in attack.graphs(
+        drop_prob, num_samples, toward_the_value(adjacency, hidden, z, direction, layers), generator
+    ):
         found = _encode(graph_now, product, layers)[1]
         upper = torch.minimum(upper, (found * direction).sum(1))
     protocol = {
@@ -276,72 +276,3 @@ def _encode(adjacency: Adjacency, product: Tensor, layers: Sequence[BoundedLayer
             image = linear(hidden, layer.weight.t())
         before, hidden = hidden, nn.functional.leaky_relu(operator.matmul(image) + layer.bias, layer.slope)
     return before, hidden
-
-
-def _toward(
-    adjacency: Adjacency, hidden: Tensor, z: Tensor, direction: Tensor, layers: Sequence[BoundedLayer]
-) -> Tensor:
-    """What each arc adds to its target's value on the whole graph, up to a factor of the target, ``[E]``."""
-    slope = torch.where(z > 0, 1.0, layers[-1].slope).to(z.dtype)
-    image = hidden if len(layers) == 1 else linear(hidden, layers[-1].weight.t())  # [N, d]
-    degree = adjacency.row_ptr.diff().double() + 1
-    return dot_arcs(adjacency, slope * direction, image * degree.rsqrt().unsqueeze(1))
-
-
-class _Attack:
-    """Draws admissible graphs: arcs, or edges, go in the order of their keys while the budgets allow."""
-
-    def __init__(self, adjacency: Adjacency, budget: Tensor, deletion: Deletion):
-        self.adjacency, self.budget, self.deletion = adjacency, budget, deletion
-
-    def graphs(
-        self, drop_prob: float, num_samples: int, toward: Tensor, generator: Generator | None
-    ) -> Iterator[Adjacency]:
-        """The greedy graph, then random ones: every second with whole budgets, the others with random parts of them."""
-        if not num_samples or not int(self.budget.sum()):
-            return
-        symmetric = self.deletion == "edges"
-        reverse = self.adjacency.t_perm.long() if symmetric else None
-        greedy = -toward if reverse is None else -(toward + toward[reverse])
-        yield self.without(greedy, self.budget)
-        for sample in range(1, num_samples):
-            keys = draw_uniform(self.adjacency, generator, symmetric=symmetric).double()
-            budget = self.budget
-            if sample % 2 == 0:
-                dropped = draw_uniform(self.adjacency, generator, symmetric=symmetric) < drop_prob
-                count = segment_sum(dropped.double(), row_ptr=self.adjacency.row_ptr).long()
-                budget = torch.minimum(budget, count)
-            yield self.without(keys, budget)
-
-    def without(self, keys: Tensor, budget: Tensor) -> Adjacency:
-        """The graph without the arcs of the lowest keys, at most ``budget`` at each node.
-
-        An edge goes where it is among the lowest at both of its ends; what is left of the budgets is spent in further
-        rounds, on edges whose ends both have some.
-        """
-        row, col = self.adjacency.row.long(), self.adjacency.col.long()
-        order = keys.argsort(stable=True)
-        order = order[row[order].argsort(stable=True)]  # by row, and by key in it
-        if self.deletion == "arcs":
-            return self.adjacency.masked(~self._lowest(order, budget, torch.ones_like(row, dtype=torch.bool)))
-        reverse, left = self.adjacency.t_perm.long(), budget.clone()
-        gone = torch.zeros_like(row, dtype=torch.bool)
-        for _ in range(ROUNDS):
-            open_ = ~gone & (left[row] > 0) & (left[col] > 0)
-            picked = self._lowest(order, left, open_)
-            picked &= picked[reverse]
-            if not bool(picked.any()):
-                break
-            gone |= picked
-            left = budget - segment_sum(gone.double(), row_ptr=self.adjacency.row_ptr).long()
-        return self.adjacency.masked(~gone)
-
-    def _lowest(self, order: Tensor, budget: Tensor, candidate: Tensor) -> Tensor:
-        """The first candidates of every row in an order by rows, as many as its budget, boolean ``[E]``."""
-        sorted_ = candidate[order].long()
-        before = sorted_.cumsum(0) - sorted_  # candidates that come first, over all rows
-        row = self.adjacency.row.long()
-        start = torch.cat([before, before.new_zeros(1)])[self.adjacency.row_ptr.long()[:-1].clamp(max=before.numel())]
-        picked = torch.empty_like(candidate)
-        picked[order] = sorted_.bool() & (before - start[row[order]] < budget[row[order]])
-        return picked

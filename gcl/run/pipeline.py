@@ -14,8 +14,8 @@ from typing import Any
 
 from torch import Tensor
 
-from gcl.core.context import Outputs, Prepared
-from gcl.core.errors import ConfigError, DataError
+from gcl.core.context import Prepared
+from gcl.core.errors import ConfigError
 from gcl.core.files import write_json
 from gcl.core.graph import Graph
 from gcl.core.report import Report
@@ -26,12 +26,13 @@ from gcl.data.features import require_features
 from gcl.data.fingerprint import graph_fingerprint
 from gcl.data.load import load_dataset
 from gcl.evaluate.diagnostics import diagnostics
-from gcl.evaluate.floors import FLOORS
 from gcl.methods.method import Method
 from gcl.report.environment import describe_environment
 from gcl.run import run_directory as files
 from gcl.run.result import Result, SeedRun
 from gcl.run.run_directory import RunDirectory
+from gcl.run.scoring import evaluate as score
+from gcl.run.scoring import resolve_evaluators, score_floors, split, validator
 from gcl.run.settings import read_yaml, settle, write_yaml
 from gcl.train.trainer import Trainer
 
@@ -142,7 +143,7 @@ def check(settings: Mapping[str, Any], data: Dataset) -> None:
     method: Method = _resolve_method(settings)
     if method.needs_features:
         require_features(data.graph)
-    evaluators = _resolve_evaluators(settings)
+    evaluators = resolve_evaluators(settings)
     trainer: Trainer = resolve("trainer", settings["trainer"])
     if trainer.select == "validation" and not evaluators:
         raise ConfigError("trainer.select=validation needs an evaluator; select last or loss, or add one")
@@ -203,8 +204,8 @@ def train(
     """
     if seed_folders is None:
         seed_folders = len(settings["seeds"]) > 1
-    evaluators = _resolve_evaluators(settings)
-    floors, notes = _floors(data.graph, settings, evaluators)
+    evaluators = resolve_evaluators(settings)
+    floors, notes = score_floors(data.graph, settings, evaluators)
     runs: list[SeedRun] = []
     for seed in settings["seeds"]:
         place = None
@@ -252,7 +253,7 @@ def _run_seed(
     progress: bool | None,
 ) -> SeedRun:
     streams, watch, seconds = Streams(seed), _Stopwatch(time.perf_counter()), {}
-    graph, held = _split(evaluators, data.graph, seed)
+    graph, held = split(evaluators, data.graph, seed)
     if place is not None and place.is_finished:
         return SeedRun.read(place, _fingerprints(settings, graph, place))
     prepared = _prepare(settings, graph, streams, place)
@@ -261,7 +262,7 @@ def _run_seed(
 
     scores: dict[str, dict[str, Report]] = {"untrained": {}, "trained": {}}
     if settings["floors"]:
-        scores["untrained"] = _evaluate(evaluators, method.outputs(graph), held, seed)
+        scores["untrained"] = score(evaluators, method.outputs(graph), held, seed)
         seconds["evaluate_untrained"] = watch.lap()
 
     fingerprints = _fingerprints(settings, graph, place)
@@ -275,13 +276,13 @@ def _run_seed(
         run_dir=None if place is None else place.path,
         resume=place is not None,  # from the beginning where there is no checkpoint yet
         fingerprints=fingerprints,
-        validate=_validator(evaluators, held, method, placed) if selects else None,
+        validate=validator(evaluators, held, method, placed) if selects else None,
         progress=progress,
     )
     watch.lap()
     seconds["train"] = round(fit.wall_time, 3)  # with what was spent before a resumption
     outputs = files.to_cpu(method.outputs(placed))
-    scores["trained"] = _evaluate(evaluators, outputs, held, seed)
+    scores["trained"] = score(evaluators, outputs, held, seed)
     seconds["evaluate"] = watch.lap()
     run = SeedRun(
         seed=seed,
@@ -304,29 +305,6 @@ def _run_seed(
     if place is not None:
         run.write(place, data.node_ids, data.other_ids)
     return run
-
-
-def known_pairs(graph: Graph) -> dict[str, Tensor]:
-    """Every interaction of a graph by part, int64 ``[2, n]``, user above item."""
-    return {"train": graph.adjacency.edge_index().flip(0), **graph.held}
-
-
-def _split(evaluators: Mapping[str, Any], whole: Graph, seed: int) -> tuple[Graph, dict[str, Any]]:
-    """The training graph, and what each evaluator holds out of it.
-
-    Raises:
-        ConfigError: two evaluators take different things out of the graph.
-    """
-    graph, changed_by, held = whole.for_training(), None, {}
-    for name, evaluator in evaluators.items():
-        training, held[name] = evaluator.split(whole, seed=seed)
-        parts = ("relations", "features")
-        if all(getattr(training, part)[key] is value for part in parts for key, value in getattr(whole, part).items()):
-            continue
-        if changed_by is not None:
-            raise ConfigError(f"evaluators {changed_by} and {name} both change the graph; use one of them at a time")
-        graph, changed_by = training.for_training(), name
-    return graph, held
 
 
 def _prepare(settings: Mapping[str, Any], graph: Graph, streams: Streams, place: RunDirectory | None) -> Prepared:
@@ -353,51 +331,9 @@ def _fingerprints(settings: Mapping[str, Any], graph: Graph, place: RunDirectory
     }
 
 
-def _evaluate(evaluators: Mapping[str, Any], outputs: Outputs, held: Mapping[str, Any], seed: int) -> dict[str, Report]:
-    return {name: evaluator.evaluate(outputs, held[name], seed=seed) for name, evaluator in evaluators.items()}
-
-
-def _validator(evaluators: Mapping[str, Any], held: Mapping[str, Any], method: Method, graph: Graph) -> Any:
-    """The first evaluator's validation score, which never opens the test part."""
-    if not evaluators:
-        raise ConfigError("selection by validation needs an evaluator; select last or loss, or add one")
-    name, evaluator = next(iter(evaluators.items()))
-
-    def validate() -> float:
-        return float(next(iter(evaluator.validate(files.to_cpu(method.outputs(graph)), held[name]).values())))
-
-    return validate
-
-
-def _floors(
-    graph: Graph, settings: Mapping[str, Any], evaluators: Mapping[str, Any]
-) -> tuple[dict[str, dict[str, Report]], list[str]]:
-    """Scores of embeddings that need no training, by evaluator, and a note on each floor that the graph cannot have."""
-    floors: dict[str, dict[str, Report]] = {name: {} for name in evaluators}
-    notes: list[str] = []
-    if not (settings["floors"] and evaluators):
-        return floors, notes
-    seed = settings["seeds"][0]
-    plain = {}
-    for name, evaluator in evaluators.items():
-        if hasattr(evaluator, "floor_reports"):  # floors of its own, which are no embeddings of nodes
-            floors[name] = evaluator.floor_reports(*evaluator.split(graph, seed=seed), seed=seed)
-        else:
-            plain[name] = evaluator
-    for row, make in FLOORS.items() if plain else ():
-        try:
-            outputs = Outputs({"embedding": make(graph.for_training())})
-        except DataError as error:
-            notes.append(f"the floor {row!r} is left out: {error}")
-            continue
-        for name, evaluator in plain.items():
-            _, held = evaluator.split(graph, seed=seed)
-            floors[name][row] = evaluator.evaluate(outputs, held, seed=seed)
-    return floors, notes
-
-
-def _resolve_evaluators(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: resolve("evaluator", spec) for name, spec in settings["evaluate"].items()}
+def known_pairs(graph: Graph) -> dict[str, Tensor]:
+    """Every interaction of a graph by part, int64 ``[2, n]``, user above item."""
+    return {"train": graph.adjacency.edge_index().flip(0), **graph.held}
 
 
 def _resolve_method(settings: Mapping[str, Any]) -> Method:

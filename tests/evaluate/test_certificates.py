@@ -19,7 +19,8 @@ from gcl.core.view import View
 from gcl.data.load import load_dataset
 from gcl.encoders.gcn import GCN
 from gcl.encoders.mlp import MLP
-from gcl.evaluate.compactness import _Attack, compactness
+from gcl.evaluate.compactness import compactness
+from gcl.evaluate.deletion_attack import DeletionAttack
 from gcl.ops.propagation import Propagation
 from gcl.ops.propagation_bounds import covering_budget
 
@@ -170,7 +171,7 @@ def test_attacks_are_admissible_and_spend_the_budgets(seed, p, deletion):
     keys = torch.rand(adjacency.num_arcs, generator=torch.Generator().manual_seed(seed))
     if deletion == "edges":
         keys = torch.maximum(keys, keys[adjacency.t_perm.long()])
-    left = _Attack(adjacency, budget, deletion).without(keys, budget)
+    left = DeletionAttack(adjacency, budget, deletion).without(keys, budget)
     gone = ~left.keep
     lost = torch.zeros_like(budget).index_add_(0, row, gone.long())
     assert bool((lost <= budget).all())
