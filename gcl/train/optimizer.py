@@ -81,4 +81,6 @@ def _factor(stage: PlannedStage, epoch: int) -> float:
         return epoch / warmup
     if stage.scheduler == "cosine":
         return 0.5 * (1 + math.cos(math.pi * (epoch - warmup - 1) / (stage.epochs - warmup)))
+    if stage.scheduler == "exponential":
+        return max(stage.decay ** (epoch - warmup - 1), min(1.0, stage.min_learning_rate / stage.learning_rate))
     return 1.0

@@ -13,7 +13,7 @@ from gcl.core.graph import Graph
 from gcl.core.streams import Streams
 
 OptimizerName = Literal["adam", "adamw", "sgd"]
-SchedulerName = Literal["none", "cosine"]
+SchedulerName = Literal["none", "cosine", "exponential"]
 Select = Literal["last", "loss", "validation"]
 
 
@@ -29,6 +29,8 @@ class PlannedStage:
     optimizer: str
     scheduler: str
     warmup_epochs: int
+    decay: float
+    min_learning_rate: float
     patience: int | None
     min_delta: float
     select: str

@@ -34,14 +34,17 @@ class Trainer:
     The learning rate of epoch :math:`e` of :math:`E`, with :math:`W` epochs of warm-up, is
 
     .. math:: \eta_e = \eta \cdot \begin{cases} e / W & e \le W \\
-        \tfrac12\big(1 + \cos(\pi\,\tfrac{e - W - 1}{E - W})\big) & \text{cosine} \\ 1 & \text{none} \end{cases}
+        \tfrac12\big(1 + \cos(\pi\,\tfrac{e - W - 1}{E - W})\big) & \text{cosine} \\
+        \max(\gamma^{e - W - 1}, \eta_{\min} / \eta) & \text{exponential} \\ 1 & \text{none} \end{cases}
 
     Args:
         epochs: passes over the batches, 0 or more; a stage may have its own.
         learning_rate: above 0; a stage may have its own.
         weight_decay: 0 or more; a stage may have its own.
         optimizer: ``adam``, ``adamw`` or ``sgd`` (without momentum); a stage may have its own.
-        scheduler: ``none`` or ``cosine``; a stage may have its own.
+        scheduler: ``none``, ``cosine`` or ``exponential``; a stage may have its own.
+        decay: :math:`\gamma` of ``exponential``, the factor of each epoch, above 0 and up to 1.
+        min_learning_rate: :math:`\eta_{\min}`, below which ``exponential`` does not fall, 0 or more.
         warmup_epochs: epochs at the beginning of each stage in which the learning rate grows linearly.
         patience: epochs without a lower training loss after which a stage ends; ``None`` = never. A stage may
             have its own.
@@ -67,6 +70,8 @@ class Trainer:
         weight_decay: float = 0.0,
         optimizer: OptimizerName = "adam",
         scheduler: SchedulerName = "none",
+        decay: float = 0.98,
+        min_learning_rate: float = 0.0,
         warmup_epochs: int = 0,
         patience: int | None = None,
         min_delta: float = 0.0,
@@ -82,6 +87,10 @@ class Trainer:
         check_real("weight_decay", weight_decay)
         check_choice("optimizer", optimizer, get_args(OptimizerName))
         check_choice("scheduler", scheduler, get_args(SchedulerName))
+        check_real("decay", decay, above=True)
+        if decay > 1:
+            raise ConfigError(f"trainer.decay must be above 0 and up to 1, got {decay!r}")
+        check_real("min_learning_rate", min_learning_rate)
         check_whole("warmup_epochs", warmup_epochs, 0)
         check_whole("patience", patience, 1, optional=True)
         check_real("min_delta", min_delta)
@@ -97,6 +106,8 @@ class Trainer:
         self.weight_decay = weight_decay
         self.optimizer = optimizer
         self.scheduler = scheduler
+        self.decay = decay
+        self.min_learning_rate = min_learning_rate
         self.warmup_epochs = warmup_epochs
         self.patience = patience
         self.min_delta = min_delta
@@ -227,6 +238,8 @@ class Trainer:
                     index=index,
                     name=stage.name,
                     warmup_epochs=self.warmup_epochs,
+                    decay=self.decay,
+                    min_learning_rate=self.min_learning_rate,
                     min_delta=self.min_delta,
                     validate_every=self.validate_every,
                     parameters=stage.parameters,

@@ -218,3 +218,18 @@ def test_weight_zero_counts_nothing_and_not_everywhere(tmp_path):
 def test_bad_weights_are_refused(weight):
     with pytest.raises(ConfigError, match="weight"):
         train(Pair((Stage(epochs=1),), [(2.0, weight)]))
+
+
+@pytest.mark.parametrize(("least", "warmup"), [(0.0, 0), (0.3, 0), (0.05, 2)])
+def test_an_exponential_rate_falls_by_one_factor_and_not_below_its_least(tmp_path, least, warmup):
+    schedule = {"scheduler": "exponential", "decay": 0.5, "min_learning_rate": least, "warmup_epochs": warmup}
+    train(Pair((Stage(epochs=6),)), tmp_path, **schedule)
+    expected = [epoch / warmup for epoch in range(1, warmup + 1)]
+    expected += [max(0.5**power, least) for power in range(6 - warmup)]
+    assert [line["lr"] for line in records(tmp_path)] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("wrong", [{"decay": 0.0}, {"decay": 1.5}, {"min_learning_rate": -1.0}])
+def test_a_decay_out_of_range_is_refused(wrong):
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        Trainer(scheduler="exponential", **wrong)
