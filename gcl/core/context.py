@@ -26,8 +26,7 @@ class LossContext:
         counts: how often each anchor counts, ``[n]``; ``None`` = once.
         num_anchors: the global number of anchors that the sum is divided by; ``None`` = those here. Differs from them
             only where anchors are shared out over processes.
-        keys: rows that stand for all rows as keys, a uniform sample, int64 ``[k]``; their sum is scaled by N / k.
-            ``None`` = all.
+        keys: rows that stand for all rows as keys, a uniform sample without repeats, int64 ``[k]``; ``None`` = all.
         node_weight: a weight of each node, ``[N]`` (CSGCL: community strength).
         clusters: cluster id of each node, int64 ``[N]`` or ``[N, G]`` for G clusterings.
         assignment: soft assignment, ``[N, K]``, rows sum to 1.
@@ -197,7 +196,8 @@ class Stage:
         init: called once when the stage begins (not when it is resumed) with the graph, the clock before the first
             epoch and the streams, in evaluation mode; leaves its result in buffers or parameters.
         optimizer, scheduler: names that the trainer knows.
-        patience: epochs without a lower training loss after which the stage ends.
+        patience: epochs without a lower training loss, or validations without a higher score where ``select`` is
+            ``validation``, after which the stage ends.
         select: which weights the stage ends with.
     """
 

@@ -42,8 +42,8 @@ def read_interactions(path: str | os.PathLike[str], options: InteractionOptions 
       (:func:`gcl.data.interaction_columns.find_columns`). Other columns are passed over. Ratings and times are read
       where the options need them.
     - A text file without header, between blanks or tabs, in which each user has one line, is in LightGCN's form: a user
-      and all its items. A user without items is a user all the same. ``options.layout`` decides where the guess is
-      wrong.
+      and all its items. A user without items is a user all the same. In a folder the training part decides for all.
+      ``options.layout`` decides where the guess is wrong.
     - A folder has ``train.*``, with ``test.*``, ``valid.*`` or both, each in one of these forms (RecBole's
       ``NAME.train.inter`` too); or one table named ``interactions.*`` or as the folder is. With ``train.*`` alone it
       has no parts, as a single file has none.
@@ -64,9 +64,10 @@ def read_interactions(path: str | os.PathLike[str], options: InteractionOptions 
             raise DataError(f"{path} has no file train{' or train'.join(SUFFIXES)}; write one, with test beside it")
     else:
         files = {"train": path}
+    lists: bool | None = None  # of the training part, and then of all: a part of one line a user looks like lists
     for part, file in files.items():
         if file is not None:
-            _add_file(builder, file, part, options)
+            lists = _add_file(builder, file, part, options, lists)
     return builder.finish(tuple(part for part in ("valid", "test") if files.get(part) is not None))
 
 
@@ -87,26 +88,32 @@ def _only(folder: Path, stems: list[str]) -> Path | None:
     return found[0] if found else None
 
 
-def _add_file(builder: InteractionBuilder, path: Path, part: str, options: InteractionOptions) -> None:
+def _add_file(
+    builder: InteractionBuilder, path: Path, part: str, options: InteractionOptions, lists: bool | None
+) -> bool | None:
+    """Reads one file; gives back whether the text without header, so far, is lists."""
     if path.suffix.lower() == ".parquet":
         add_parquet(builder, path, part, options)
-        return
+        return lists
     blocks = _filled(read_blocks(path))
     first = next(blocks, None)
     if first is None:
-        return  # an empty file is an empty part
+        return lists  # an empty file is an empty part
     second = first.without_first_line().first_line()
     header = options.header
     if header is None:
         header = is_header(first.first_line(), second, options.columns)
-    if not header and _is_lists(path, first, options):
+    if not header and lists is None:
+        lists = _is_lists(path, first, options)
+    if not header and lists:
         for block in itertools.chain([first], blocks):
             builder.add_lists(block, part)
-        return
+        return lists
     width, names = int(first.count[0]), first.first_line() if header else None
     columns = find_columns(names, width, options.columns, builder.needed, path)
     for block in itertools.chain([first.without_first_line() if header else first], blocks):
         builder.add_table(block, width, columns, part)
+    return lists
 
 
 def _filled(blocks: Iterator[CellBlock]) -> Iterator[CellBlock]:
@@ -114,16 +121,27 @@ def _filled(blocks: Iterator[CellBlock]) -> Iterator[CellBlock]:
 
 
 def _is_lists(path: Path, first: CellBlock, options: InteractionOptions) -> bool:
-    """Whether each line is a user and its items."""
+    """Whether each line is a user and its items.
+
+    Raises:
+        DataError: it could as well be a table, of one interaction a user with its rating or time.
+    """
     if options.layout != "auto" or options.columns:
         return options.layout == "lists"
     if find_delimiter(path, first.buffer.tobytes()) not in (b"", b"\t"):
         return False
     seen: set[str] = set()
+    widths: set[int] = set()
     for block in _filled(read_blocks(path)):  # no line is kept; most tables repeat a user in the first block
         at = np.cumsum(block.count) - block.count
         code, users = distinct(block.buffer, block.start[at], block.end[at])
         if len(users) < code.size or not seen.isdisjoint(users):
             return False
         seen.update(users)
+        widths |= set(np.unique(block.count).tolist())
+    if widths in ({3}, {4}) and len(seen) > 1:
+        raise DataError(
+            f"{path} has one line of {widths.pop()} cells for each user, which could be a table (user, item, rating) "
+            "or lists (a user and its items); say which by interactions.layout=table or lists"
+        )
     return True

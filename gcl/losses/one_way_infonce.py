@@ -58,7 +58,8 @@ class OneWayInfoNCE(nn.Module):
         Args:
             z1: the anchors' view, ``[N, d]``.
             z2: the keys' view, ``[N, d]``.
-            context: ``anchors``, ``counts``, ``num_anchors`` and ``keys`` are read.
+            context: ``anchors``, ``counts``, ``num_anchors`` and ``keys`` are read. Of sampled keys the anchor's own
+                positive is counted once whether drawn or not, and the others stand for all others.
 
         Raises:
             ConfigError: no second view.
@@ -92,14 +93,27 @@ class OneWayInfoNCE(nn.Module):
         positive = (
             similarity if self.positive_clip is None else similarity.clamp(-self.positive_clip, self.positive_clip)
         )
-        sampled = keys if context.keys is None else keys.index_select(0, context.keys)
-        repulsion = product_logsumexp(
-            rows, sampled, temperature=self.temperature, row_weight=weights, memory=TILE_MEMORY
-        )
-        assert isinstance(repulsion, Tensor)
-        if context.keys is not None:  # the sample stands for all
-            repulsion = repulsion + weights.sum() * math.log(keys.shape[0] / context.keys.numel())
+        if context.keys is None:
+            repulsion = product_logsumexp(
+                rows, keys, temperature=self.temperature, row_weight=weights, memory=TILE_MEMORY
+            )
+            assert isinstance(repulsion, Tensor)
+        else:
+            repulsion = torch.dot(weights, self._sampled(rows, keys, similarity, context).to(weights.dtype))
         return repulsion - torch.dot(weights, positive.to(weights.dtype))
+
+    def _sampled(self, rows: Tensor, keys: Tensor, similarity: Tensor, context: LossContext) -> Tensor:
+        """The log-sum-exp of each anchor, ``[n]``: its positive, and sampled others that stand for all others."""
+        # The positive is most of the sum once views are aligned; left to chance it would be there k / N of the time.
+        sample, num_keys = context.keys, keys.shape[0]
+        assert sample is not None
+        place = torch.full((num_keys,), -1, device=keys.device)
+        place[sample] = torch.arange(sample.numel(), device=keys.device)
+        own = place if context.anchors is None else place[context.anchors]
+        others = product_logsumexp(rows, keys.index_select(0, sample), temperature=self.temperature, exclude=own)
+        assert isinstance(others, Tensor)
+        left = (sample.numel() - (own >= 0).long()).clamp(min=1)
+        return torch.logaddexp(others + ((num_keys - 1) / left).log().to(others.dtype), similarity)
 
     def extra_repr(self) -> str:
         """The arguments."""

@@ -33,9 +33,10 @@ class SGL(ContrastiveRecommender):
     .. math:: A = Z(G'),\ B = Z(G''), \qquad
         \ell_v = -\frac{\cos(A_v, B_v)}{\tau} + \log \sum_{w} e^{\cos(A_v, B_w)/\tau}
 
-    Degrees are those of the thinned graph. The three ways of the paper are ED (the default), ND
-    (``augment.view1={node: {name: node_drop, drop_prob: 0.1, exact: true}}``, and ``view2``) and RW
-    (``fresh_layers=true``). Any augmenter of edges or nodes may take their place, such as ``communal_edge_drop``.
+    Degrees are those of the thinned graph. The three ways of the paper are ED (the default); ND,
+    ``augment.view1={edge: null, node: {name: node_drop, drop_prob: 0.1, exact: true}}`` and the same for ``view2``
+    (without ``edge: null`` both would drop); and RW, ``fresh_layers=true``. Any augmenter of edges or nodes may take
+    their place, such as ``communal_edge_drop``.
 
     Wu, Wang, Feng, He, Chen, Lian, Xie: *Self-supervised Graph Learning for Recommendation*, SIGIR 2021,
     arXiv 2010.10783. Its sums over a batch are means here, which Adam does not tell apart.

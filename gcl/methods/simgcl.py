@@ -29,8 +29,9 @@ class SimGCL(ContrastiveRecommender):
     third encoding without noise ranks. Anchors and keys are the batch's users, and items taken, each once.
 
     Yu, Yin, Xia, Chen, Cui, Nguyen: *Are Graph Augmentations Necessary? Simple Graph Contrastive Learning for
-    Recommendation*, SIGIR 2022, arXiv 2112.08679. The authors' program penalises the norms of rows where this penalises
-    their squares, as LightGCN does.
+    Recommendation*, SIGIR 2022, arXiv 2112.08679. The authors' program (SELFRec) penalises w times the norms of the
+    batch's matrices of *final* rows of users and items taken, over B. This penalises the squares of layer 0, items not
+    taken too, as LightGCN does: at one w it pulls harder, about by those norms.
 
     Args:
         embedding_dim, batch_size, l2, sampling, init: see :class:`~gcl.methods.recommender.Recommender`.

@@ -20,7 +20,7 @@ class XSimGCL(ContrastiveRecommender):
 
     .. math:: Z = \frac1L \sum_{l=1}^{L} E^{(l)} \quad\text{against}\quad E^{(l^*)}
 
-    with the noise of :class:`~gcl.methods.simgcl.SimGCL`. Without noise at test time.
+    with the noise and the penalty of :class:`~gcl.methods.simgcl.SimGCL`. Without noise at test time.
 
     Yu, Xia, Chen, Cui, Hung, Yin: *XSimGCL: Towards Extremely Simple Graph Contrastive Learning for Recommendation*,
     TKDE 2023, arXiv 2209.02544.

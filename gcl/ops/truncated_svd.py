@@ -58,7 +58,7 @@ def truncated_svd(
         u, s, v = _exact(operator, rank, generator)
     else:
         extra, iterations = (OVERSAMPLING, POWER_ITERATIONS) if method == "randomized" else (0, 2)
-        u, s, v = _sketched(operator, rank, min(rank + extra, limit), iterations, generator)
+        u, s, v = _sketched(operator, rank, min(rank + extra, limit), iterations, generator, operator.adjacency.device)
     largest = u.gather(0, u.abs().argmax(dim=0, keepdim=True))  # [1, q]
     sign = torch.where(largest < 0, -1.0, 1.0).to(u.dtype)
     return LowRank((u * sign).float(), s.float(), (v * sign).float())
@@ -86,13 +86,12 @@ def _exact(operator: Propagation, rank: int, generator: Generator | None) -> tup
 
 
 def _sketched(
-    operator: Operator, rank: int, width: int, iterations: int, generator: Generator | None
+    operator: Operator, rank: int, width: int, iterations: int, generator: Generator | None, device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor]:
     num_rows, num_cols = operator.shape
     if num_rows < num_cols:  # the sketch spans the longer side
-        v, s, u = _sketched(operator.t(), rank, width, iterations, generator)
+        v, s, u = _sketched(operator.t(), rank, width, iterations, generator, device)
         return u, s, v
-    device = generator.device if generator is not None else "cpu"
     sketch = torch.randn(num_cols, width, generator=generator, device=device, dtype=torch.float64)
     transpose = operator.t()
     basis = _orthonormal(operator.matmul(sketch))

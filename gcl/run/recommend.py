@@ -57,12 +57,13 @@ def recommend(
 
     Args:
         run: a run folder, an opened run, or the result of :func:`gcl.pipeline` (its first seed).
-        users: ids as the data has them, compared as text; ``None`` = all.
+        users: ids as the data has them, compared as text; ``None`` = all, those without a training interaction with the
+            popular items.
         k: length of the lists, from 1.
         seen: what is left out of a user's list: ``all`` its known interactions, held-out ones too; those of ``train``
             and validation, as when the test was scored; or ``none``.
-        unknown_user: ``error`` refuses an id that the data does not have, ``popular`` answers with the items that most
-            users took.
+        unknown_user: ``error`` refuses an id that the data does not have or that has no training interaction,
+            ``popular`` answers with the items that most users took.
 
     Raises:
         ConfigError: no recommender, or a value out of range; an unknown user, with the nearest ids.
@@ -81,10 +82,19 @@ def recommend(
             f"the data has no user {absent[0]!r}{more}{_nearest(absent[0], model.user_ids)}; nothing was learnt of it, "
             "and popular items are given on request only (--unknown popular)"
         )
+    active = model.degree(0) > 0
+    place = {user: position for user, position in place.items() if bool(active[position])}
+    idle = [user for user in wanted if user not in place and user not in absent]
+    if idle and unknown_user == "error" and users is not None:
+        raise ConfigError(
+            f"user {idle[0]!r} has no training interaction, so nothing was learnt of it; popular items are given on "
+            "request only (--unknown popular)"
+        )
     known = torch.tensor([place[user] for user in wanted if user in place], dtype=torch.int64)
+    k = min(k, len(model.item_ids)) if isinstance(k, int) else k
     lists, scores = top_items_by_embeddings(model.users, model.items, k, ids=known, seen=model.seen(seen))
     rows = iter(zip(lists.tolist(), scores.tolist(), strict=True))
-    popular = model.popular(k) if absent else None
+    popular = model.popular(k) if absent or idle else None
     made = []
     for user in wanted:
         if user in place:
@@ -97,6 +107,8 @@ def recommend(
 
 def similar_items(run: str | Path | Run | Result, items: Sequence[Any], *, k: int = 20) -> list[Recommendation]:
     """The items whose embeddings have the largest cosines with those of some items, themselves left out.
+
+    Items without a training interaction are in no list.
 
     Args:
         run: as in :func:`recommend`.
@@ -113,9 +125,14 @@ def similar_items(run: str | Path | Run | Result, items: Sequence[Any], *, k: in
         if item not in place:
             raise ConfigError(f"the data has no item {item!r}{_nearest(item, model.item_ids)}; give an id of the data")
     unit, known = unit_rows(model.items), torch.tensor([place[item] for item in wanted], dtype=torch.int64)
+    idle = model.degree(1) == 0
+    for item, position in zip(wanted, known.tolist(), strict=True):
+        if bool(idle[position]):
+            raise ConfigError(f"item {item!r} has no training interaction, so nothing was learnt of it; give another")
+    k = min(k, len(model.item_ids)) if isinstance(k, int) else k
 
     def score(rows: Tensor) -> Tensor:
-        scores = unit[rows] @ unit.t()
+        scores = (unit[rows] @ unit.t()).masked_fill_(idle, -torch.inf)
         scores[torch.arange(rows.numel()), rows] = -torch.inf
         return scores
 
@@ -168,9 +185,13 @@ class _Model:
         shape = (self.users.shape[0], self.items.shape[0])
         return Adjacency.from_edge_index(pairs.flip(0), shape, duplicates="first")
 
+    def degree(self, side: int) -> Tensor:
+        """Training interactions of each user (0) or item (1)."""
+        return torch.bincount(self.parts["train"][side], minlength=(self.users, self.items)[side].shape[0])
+
     def popular(self, k: int) -> Recommendation:
         """The items that most users took, of equally many the first."""
-        counts = torch.bincount(self.parts["train"][1], minlength=self.items.shape[0])
+        counts = self.degree(1)
         top, _ = top_items(
             lambda _: counts.double().unsqueeze(0), torch.zeros(1, dtype=torch.int64), k, num_items=counts.numel()
         )

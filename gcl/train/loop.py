@@ -186,6 +186,9 @@ class Loop:
         score = self._score(stage, epoch) if validation_due(stage, epoch, last=last) else None
         if note_best(state, stage, loss, score):
             self.best = copy_weights(self.method)
+        out = out_of_patience(state, stage)  # a validation may have been the last straw
+        state.stopped_early |= out and epoch < stage.epochs
+        last |= out
 
         record: dict[str, Any] = {"stage": stage.name, "epoch": epoch, "step": step, "loss": loss}
         for name, value in means.items():

@@ -11,7 +11,9 @@ DEFAULT_VALIDATE_EVERY = 10
 
 
 def note_loss(state: TrainerState, stage: PlannedStage, loss: float) -> None:
-    """Counts the epochs without progress of the training loss."""
+    """Counts the epochs without progress of the training loss; a stage that selects by validation counts those."""
+    if stage.select == "validation":
+        return
     if state.lowest_loss is None or loss < state.lowest_loss - stage.min_delta:
         state.lowest_loss, state.bad_epochs = loss, 0
     else:
@@ -36,9 +38,11 @@ def note_best(state: TrainerState, stage: PlannedStage, loss: float, score: floa
     if stage.select == "last":
         return False
     metric, sign = (loss, -1) if stage.select == "loss" else (score, 1)
-    if metric is None or not math.isfinite(metric):
+    if metric is None:
         return False
-    if state.best_metric is not None and sign * metric <= sign * state.best_metric:
+    if not math.isfinite(metric) or (state.best_metric is not None and sign * metric <= sign * state.best_metric):
+        state.bad_epochs += stage.select == "validation"
         return False
+    state.bad_epochs *= stage.select != "validation"
     state.best_metric, state.best_step, state.best_epoch = metric, state.clock.step, state.clock.epoch
     return True

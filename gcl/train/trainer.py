@@ -46,8 +46,8 @@ class Trainer:
         decay: :math:`\gamma` of ``exponential``, the factor of each epoch, above 0 and up to 1.
         min_learning_rate: :math:`\eta_{\min}`, below which ``exponential`` does not fall, 0 or more.
         warmup_epochs: epochs at the beginning of each stage in which the learning rate grows linearly.
-        patience: epochs without a lower training loss after which a stage ends; ``None`` = never. A stage may
-            have its own.
+        patience: epochs without a lower training loss after which a stage ends, or validations without a higher score
+            where ``select`` is ``validation``; ``None`` = never. A stage may have its own.
         min_delta: by how much the loss must fall to count as lower.
         select: which weights a stage ends with: the ``last``, those after the epoch of lowest mean ``loss``, or those
             of highest ``validation`` score; a stage may have its own.

@@ -206,8 +206,9 @@ def test_lists_of_lightgcn(tmp_path):
 
 def test_lists_and_tables_are_told_apart(tmp_path, monkeypatch):
     path = tmp_path / "a.txt"
+    path.write_text("a 1 5 7 9\nb 2 5 8 1\n")
+    assert len(read(path)) == 8  # each user has one line
     path.write_text("a 1 5\nb 2 5\n")
-    assert len(read(path)) == 4  # each user has one line
     assert rows_of(read(path, layout="table")) == [("a", "1"), ("b", "2")]
     path.write_text("a 1 5\nb 2 5\na 3 4\n")
     assert rows_of(read(path)) == [("a", "1"), ("b", "2"), ("a", "3")]
@@ -548,3 +549,22 @@ def test_real_ratings_are_split_by_time(data_root):
     carved = load_dataset("gowalla", data_root=data_root, interactions={"validation": 0.1})
     assert abs(carved.held["valid"].shape[1] / 810_128 - 0.1) < 0.001
     assert carved.graph.num_nodes == 29_858
+
+
+def test_the_training_part_says_what_all_parts_are(tmp_path):
+    """Leave-one-out leaves one line a user in the test part, which alone would look like lists."""
+    train = "\n".join(f"{user}\t{10 * user + item}\t5\t88{user}{item}" for user in range(1, 6) for item in range(4))
+    test = "\n".join(f"{user}\t{10 * user + 9}\t3\t99{user}" for user in range(1, 6))
+    (tmp_path / "train.tsv").write_text(train + "\n")
+    (tmp_path / "test.tsv").write_text(test + "\n")
+    graph = load_dataset(tmp_path, kind="rec").graph
+    assert graph.held["test"].shape == (2, 5)
+    assert graph.num_nodes_by_type == {"user": 5, "item": 25}
+
+
+def test_one_line_a_user_of_three_or_four_cells_is_not_guessed(tmp_path):
+    path = tmp_path / "taken.tsv"
+    path.write_text("1\t10\t5\n2\t11\t3\n")
+    with pytest.raises(DataError, match=r"interactions\.layout=table or lists"):
+        load_dataset(path, kind="rec")
+    assert (len(read(path, layout="table")), len(read(path, layout="lists"))) == (2, 4)

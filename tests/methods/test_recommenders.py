@@ -143,7 +143,7 @@ class TestEveryRecommender:
         assert float(scores[taken].mean()) > float(scores[~taken].mean())
 
     def test_relabelling_users_and_items_relabels_the_embeddings(self, cls, dense):
-        users, items = torch.randperm(M), torch.randperm(N)
+        users, items = (torch.randperm(size, generator=torch.Generator().manual_seed(size)) for size in (M, N))
         one, two = interactions(dense), interactions(dense[users][:, items])
         first, second = ready(cls(**SMALL), one), ready(cls(**SMALL), two)
         rows = torch.cat([users, items + M])
@@ -498,6 +498,75 @@ def test_xsimgcl_without_noise_equals_the_formulas(dense, graph):
     loss = method.training_step(batch, CLOCK, Streams(0)).loss
     torch.testing.assert_close(loss, expected)
     torch.testing.assert_close(gradient_of(loss, method), gradient_of(expected, method))
+
+
+def regenerated_layers(dense, table, num_layers, noise, view, clock=CLOCK):
+    """Layers 1 to L with the noise of their counters, each fed to the next."""
+    operator, layers, layer = dense_operator(dense), [], table
+    for index in range(num_layers):
+        layer = operator @ layer
+        generator = Streams(0).generator("noise", clock.stage_index, clock.epoch, clock.batch, view, index)
+        layer = layer + random_noise(layer.detach(), noise, generator)
+        layers.append(layer)
+    return layers
+
+
+def test_noisy_encodings_feed_every_layer_to_the_next_and_differ_by_view(dense, graph):
+    simgcl = ready(SimGCL(num_layers=3, noise=0.3, l2=0.0, contrast_weight=0.3, **SMALL), graph)
+    batch, table = first_batch(simgcl, graph), simgcl.embedding_
+    clean = sum(dense_layers(dense_operator(dense), table, 3)[1:]) / 3
+    first, second = (sum(regenerated_layers(dense, table, 3, 0.3, view)) / 3 for view in (0, 1))
+    expected = dense_bpr(clean, batch)
+    for rows, nodes in ((slice(0, M), batch.index.unique()), (slice(M, None), batch.positives.unique())):
+        a, b = (F.normalize(z[rows][nodes], dim=1) for z in (first, second))
+        expected = expected - 0.3 * torch.log_softmax(a @ b.t() / 0.2, 1).diagonal().mean()
+    loss = simgcl.training_step(batch, CLOCK, Streams(0)).loss
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(gradient_of(loss, simgcl), gradient_of(expected, simgcl))
+
+    xsimgcl = ready(XSimGCL(num_layers=3, noise=0.3, l2=0.0, contrast_weight=0.0, **SMALL), graph)
+    layers = regenerated_layers(dense, xsimgcl.embedding_, 3, 0.3, 0)
+    loss = xsimgcl.training_step(batch, CLOCK, Streams(0)).loss
+    torch.testing.assert_close(loss, dense_bpr(sum(layers) / 3, batch))
+
+
+def test_dropout_in_every_layer_by_the_formulas(dense, graph):
+    method = ready(LightGCL(num_layers=3, edge_dropout=0.4, contrast_weight=0.0, l2=0.0, **SMALL), graph)
+    batch, eye = first_batch(method, graph), torch.eye(M + N, dtype=torch.float64)
+    layer = total = method.embedding_
+    for index in range(3):
+        generator = Streams(0).generator("dropout", 0, 1, 0, index)
+        layer = method.operator(graph).thinned(0.4, generator).matmul(eye) @ layer
+        total = total + layer
+    loss = method.training_step(batch, CLOCK, Streams(0)).loss
+    torch.testing.assert_close(loss, dense_bpr(total, batch))
+    torch.testing.assert_close(gradient_of(loss, method), gradient_of(dense_bpr(total, batch), method))
+
+
+def test_the_paper_profiles_dropouts_by_the_formulas(dense, graph):
+    options = {"contrast_weight": 0.2, "edge_dropout": 0.3, "anchor_dropout": 0.5, "svd": "exact", "rank": 3}
+    method = ready(LightGCLPaper(**options, **SMALL), graph)
+    method.embedding_.data.mul_(4)
+    batch, eye = first_batch(method, graph), torch.eye(M + N, dtype=torch.float64)
+    low = (method.svd_u_ * method.svd_s_) @ method.svd_v_.t()
+    block = torch.zeros(M + N, M + N, dtype=torch.float64)
+    block[:M, M:], block[M:, :M] = low, low.t()
+    nodes = batch.index.unique(), torch.cat([batch.positives, batch.negatives]).unique() + M
+    before, z, contrast = method.embedding_, method.embedding_, 0.0
+    for layer in range(2):
+        thinned = method.operator(graph).thinned(0.3, Streams(0).generator("dropout", 0, 1, 0, layer)).matmul(eye)
+        message, low_rank = (F.leaky_relu(matrix @ before, 0.5) for matrix in (thinned, block))
+        for side, rows in enumerate(nodes):
+            keep = torch.rand(rows.numel(), generator=Streams(0).generator("anchors", 0, 1, 0, layer, side)) >= 0.5
+            g = F.normalize(message[rows], dim=1)
+            h = F.normalize(low_rank[rows], dim=1) @ method.contrast_matrix_[layer]
+            contrast = contrast - torch.log_softmax(g @ h.t() / 0.5, 1).diagonal()[keep].sum()
+        before = message + before
+        z = z + before
+    u, p, n = batch.index, batch.positives + M, batch.negatives + M
+    hinge = (1 - (z[u] * z[p]).sum(1) + (z[u] * z[n]).sum(1)).clamp(min=0).sum() / 16
+    loss = method.training_step(batch, CLOCK, Streams(0)).loss
+    torch.testing.assert_close(loss, hinge + 0.2 * contrast)
 
 
 @pytest.mark.parametrize("cls", [SimGCL, XSimGCL])

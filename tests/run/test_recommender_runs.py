@@ -172,6 +172,35 @@ def test_a_graph_of_other_users_has_no_embeddings(tmp_path):
         run.embed(load_dataset(path, kind="rec").graph)
 
 
+def test_sgls_node_dropping_as_its_page_says_drops_nodes_alone():
+    node = {"edge": None, "node": {"name": "node_drop", "drop_prob": 0.1, "exact": True}}
+    result = gcl.pipeline("sgl", "davis", augment={"view1": node, "view2": node}, trainer={"epochs": 1}, **QUIET)
+    for augmenter in result.runs[0].method.augmenters_:
+        assert list(augmenter.augmenters) == ["node"]
+
+
+def test_users_and_items_of_the_test_alone_are_not_answered_by_noise(tmp_path):
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    (folder / "train.csv").write_text("user,item\na,p\na,q\nb,q\nb,r\nc,p\n")
+    (folder / "test.csv").write_text("user,item\nnew,p\na,fresh\n")
+    result = gcl.pipeline("bpr_mf", folder, trainer={"epochs": 1}, **QUIET)
+    with pytest.raises(ConfigError, match="'new' has no training interaction"):
+        gcl.recommend(result, ["new"])
+    (entry,) = gcl.recommend(result, ["new"], unknown_user="popular")
+    assert entry.popular
+    assert {entry.query: entry.popular for entry in gcl.recommend(result)} == {
+        "a": False,
+        "b": False,
+        "c": False,
+        "new": True,
+    }
+    with pytest.raises(ConfigError, match="'fresh' has no training interaction"):
+        similar_items(result, ["fresh"])
+    (entry,) = similar_items(result, ["p"], k=10**12)
+    assert set(entry.items) == {"q", "r"}
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the driver forks")
 def test_a_run_killed_inside_an_epoch_ends_like_one_that_was_not(tmp_path):
     """SGL holds the views of an epoch: they must be drawn again as they were."""

@@ -233,3 +233,12 @@ def test_an_exponential_rate_falls_by_one_factor_and_not_below_its_least(tmp_pat
 def test_a_decay_out_of_range_is_refused(wrong):
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         Trainer(scheduler="exponential", **wrong)
+
+
+def test_patience_counts_validations_where_they_select():
+    """Training loss falls all the time; the score stops to rise, and the third validation without a rise ends it."""
+    scores = iter([1.0, 3.0, 2.0, 3.0, 1.0, 9.0])
+    method = Pair((Stage(epochs=20),), [(20.0 - step, 1.0) for step in range(20)])
+    result = train(method, validate=lambda: next(scores), select="validation", validate_every=2, patience=3)
+    assert (result.epochs, result.best_epoch, result.stopped_early) == (10, 4, True)
+    assert (method.a.item(), result.best_metric) == (-4.0, 3.0)
