@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -49,6 +49,8 @@ class Ranking:
     Raises:
         ConfigError: a value outside these.
     """
+
+    on_device: ClassVar[bool] = True  # ranks where the embeddings are
 
     def __init__(
         self,

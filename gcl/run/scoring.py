@@ -52,7 +52,10 @@ def validator(
     name, evaluator = next(iter(evaluators.items()))
 
     def validate() -> float:
-        return float(next(iter(evaluator.validate(to_cpu(method.outputs(graph)), held[name]).values())))
+        outputs = method.outputs(graph)
+        if not getattr(evaluator, "on_device", False):
+            outputs = to_cpu(outputs)
+        return float(next(iter(evaluator.validate(outputs, held[name]).values())))
 
     return validate
 
