@@ -64,3 +64,57 @@ def test_exact_infonce_of_20000_nodes_stays_inside_400_mib(form):
     )
     assert child.returncode == 0, child.stderr
     assert int(child.stdout) < LIMIT
+
+
+POT = """
+import sys
+import torch
+from gcl.core.adjacency import Adjacency
+from gcl.core.context import Batch, Clock
+from gcl.core.graph import Graph
+from gcl.core.streams import Streams
+from gcl.evaluate.compactness import compactness
+from gcl.methods.grace import GRACE
+
+def status(key):  # bytes
+    with open("/proc/self/status") as lines:
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(key))
+
+def graph_of(n, m, draw):
+    arcs = torch.randint(n, (2, m), generator=draw)
+    arcs = arcs[:, arcs[0] != arcs[1]]
+    arcs = torch.cat([arcs, arcs.flip(0)], 1).unique(dim=1)
+    return Graph.homogeneous(torch.rand(n, 16, generator=draw), Adjacency.from_edge_index(arcs, (n, n)))
+
+EDGES = {"edge": {"name": "edge_drop", "drop_prob": 0.3}}
+
+def step(graph, mode):
+    method = GRACE(encoder={"name": "gcn", "out_channels": 16}, augment={"view1": EDGES, "view2": EDGES},
+                   projector={"name": "mlp", "hidden_channels": 16}, regularizer={"name": "pot", "mode": mode}, anchors=256)
+    streams = Streams(0)
+    method.build(graph.spec, method.prepare(graph, streams))
+    method.regularizer_._scored = lambda context: None  # all nodes, and not the loss's few anchors
+    method.training_step(Batch(graph), Clock(epoch=1), streams).loss.backward()
+    return method
+
+draw = torch.Generator().manual_seed(0)
+step(graph_of(300, 900, draw), sys.argv[1])
+graph = graph_of(30_000, 90_000, draw)
+before = status("VmRSS")
+method = step(graph, sys.argv[1])
+if sys.argv[1] == "certified":
+    compactness(method.encoder_, graph, drop_prob=0.2, num_samples=2, paths=False)
+print(status("VmHWM") - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux")
+@pytest.mark.parametrize("mode", ["reference", "certified"])
+def test_pot_of_30000_nodes_takes_memory_linear_in_the_arcs(mode):
+    """An N by N matrix of float32 would be 3.4 GiB; bounds, scores and their gradients stay inside a tenth of it."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    child = subprocess.run(
+        [sys.executable, "-c", POT, mode], env=environment, capture_output=True, text=True, timeout=600, check=False
+    )
+    assert child.returncode == 0, child.stderr
+    assert int(child.stdout.splitlines()[-1]) < 350 * 2**20
