@@ -63,6 +63,7 @@ def step_sides(num_users: int, num_items: int, num_pairs: int, batch_size: int, 
     }  # fmt: skip
     method, streams, clock = LightGCL(anchors=anchors, **shared), Streams(0), Clock(epoch=1)
     method.build(graph.spec, method.prepare(graph, streams))
+    method.outputs(graph)  # lays the operator out, as once a training; the plain matrix is made beforehand, too
     batch = next(iter(method.batches(graph, clock, streams)))
     assert method.svd_u_ is not None
     assert method.svd_s_ is not None

@@ -18,6 +18,7 @@ from gcl.methods.recommender import Init, Sampling, check_count
 from gcl.ops.low_rank import LowRank
 from gcl.ops.polynomial import polynomial
 from gcl.ops.propagation import Propagation
+from gcl.ops.squared_norm import squared_norm
 from gcl.ops.truncated_svd import SVDMethod, truncated_svd
 
 ViewName = Literal["svd", "self"]
@@ -197,4 +198,4 @@ class LightGCL(ContrastiveRecommender):
 
     def penalty(self, triples: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         r""":math:`\lVert E \rVert_F^2` over the whole table."""
-        return torch.linalg.vector_norm(self.embedding_).square()  # no copy of the table
+        return squared_norm(self.embedding_)

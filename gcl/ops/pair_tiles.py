@@ -12,6 +12,9 @@ from torch import Tensor
 # Pairs in one tile where memory allows. On a CPU a tile and its gradient stay in the L2 cache between the matrix
 # products, where an exponential costs a third of what it costs from memory.
 TILE_PAIRS = {"cpu": 512**2, "cuda": 2**24}
+# Rows from which a low strip of tiles that are kept until its sums are known beats a high one of tiles made again: each
+# strip adds to the gradient of every key.
+LOWEST_STRIP = 48
 ALIGNMENT = 16  # sides are multiples of it, for full vectors
 
 Tile = tuple[slice, slice]
@@ -26,11 +29,19 @@ class Grid:
     symmetric: bool
 
     @classmethod
-    def of(cls, n: int, m: int, *, symmetric: bool, memory: int, scratch: int, like: Tensor) -> Grid:
-        """Square tiles, as large as ``memory`` allows with ``scratch`` values a pair beside the three of every tile."""
+    def of(
+        cls, n: int, m: int, *, symmetric: bool, memory: int, scratch: int, like: Tensor, in_strips: bool = False
+    ) -> Grid:
+        """Square tiles, as large as ``memory`` allows with ``scratch`` values a pair beside the three of every tile.
+
+        Where strips end one by one (``in_strips``), tiles are lower if all of a strip can then be kept.
+        """
         budget = memory // (2 * (3 + scratch) * like.element_size())  # the other half is for kept tiles
         pairs = max(1, min(budget, TILE_PAIRS.get(like.device.type, 2**24)))
         side = max(1, min(math.isqrt(pairs), n))
+        fitting = memory // (2 * max(1, m) * like.element_size()) if in_strips else 0
+        if fitting >= LOWEST_STRIP:
+            side = min(side, fitting - fitting % ALIGNMENT)
         width = side if symmetric else max(1, min(pairs // side, m))
         return cls(_slices(n, side), _slices(m, width), symmetric)
 

@@ -24,12 +24,21 @@ NO_SHIFT_BELOW = {torch.float32: 70.0, torch.float64: 600.0}
 
 @dataclass
 class Grads:
-    """Gradients being summed; ``None`` where none is needed. In a symmetric problem ``b`` is ``a``."""
+    """Gradients being summed; ``None`` where none is needed.
+
+    That of the keys is summed transposed, ``[d, m]``, which the products like better by a third where d is small. In a
+    symmetric problem ``b`` is ``a`` and as it is.
+    """
 
     a: Tensor | None
     b: Tensor | None
     bias: Tensor | None
     sides: list[Tensor | None]
+
+    @property
+    def of_keys(self) -> Tensor | None:
+        """``[m, d]``."""
+        return None if self.b is None else self.b.t().contiguous()
 
 
 @dataclass
@@ -53,6 +62,8 @@ class Pairs:
     grad: bool  # whether a backward pass may come
     shifted: bool = True
     _block: tuple[slice, Tensor] | None = field(default=None, init=False, repr=False)
+    _transposed: tuple[slice, Tensor] | None = field(default=None, init=False, repr=False)
+    _rooms: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
 
     def scaled(self, rows: slice) -> Tensor:
         """``a / τ`` of a row block; to base 2 for exponentials, where a power of 2 costs a quarter of one of e.
@@ -63,6 +74,18 @@ class Pairs:
             factor = (1 if self.shifted else math.log2(math.e)) / self.temperature
             self._block = (rows, self.a[rows].detach() * factor)
         return self._block[1]
+
+    def transposed(self, rows: slice) -> Tensor:
+        """A row block of ``a``, ``[d, r]``, contiguous; one is kept."""
+        if self._transposed is None or self._transposed[0] != rows:
+            self._transposed = (rows, self.a[rows].detach().t().contiguous())
+        return self._transposed[1]
+
+    def room(self, name: str, size: int) -> Tensor:
+        """A buffer of at least this many values; strips share it: to touch fresh memory costs more than exp."""
+        if name not in self._rooms or self._rooms[name].numel() < size:
+            self._rooms[name] = self.a.new_empty(size)
+        return self._rooms[name]
 
     @functools.cached_property
     def key_factor(self) -> Tensor | None:
@@ -151,8 +174,8 @@ class Pairs:
 
     def sum_up(self, tiles: Sequence[Tile], rows: Sums | None, cols: Sums | None, *, keep: bool) -> Tensor | None:
         """First pass: adds the tiles to the sums; returns them if kept."""
-        buffer = self.a.new_empty(num_pairs(tiles) if keep else largest(tiles))
-        scratch = self.a.new_empty(largest(tiles) if self.shifted else 0)
+        buffer = self.room("kept" if keep else "tile", num_pairs(tiles) if keep else largest(tiles))
+        scratch = self.room("scratch", largest(tiles) if self.shifted else 0)
         kept = cut(buffer, tiles) if keep else None
         for index, tile in enumerate(tiles):
             value = self.tile(tile, cut(buffer, [tile])[0] if kept is None else kept[index])
@@ -190,7 +213,9 @@ class Pairs:
         scale = common_scale((rows, cols))  # so that the factors stay in range
         row = None if rows is None else rows[0].factor(rows[1], scale)
         col = None if cols is None else cols[0].factor(cols[1], scale)
-        first, *rest = [self.a.new_empty(largest(tiles)) for _ in range(3 if self.shifted else 2)]
+        first, *rest = [
+            self.room(name, largest(tiles)) for name in ("tile", "share", "scratch")[: 3 if self.shifted else 2]
+        ]
         kept_tiles = None if kept is None else cut(kept, tiles)
         needed = [place for place, grad in enumerate(grads.sides) if grad is not None]
         by_autograd = bool(needed) and self.weight is not None and self.weight.gradient is None
@@ -239,7 +264,11 @@ class Pairs:
         rows, cols = tile
         if grads.a is not None:
             add_product(grads.a[rows], share, self.b[cols], alpha)
-        if grads.b is not None and not (self.symmetric and rows == cols):
+        if grads.b is None:
+            return
+        if not self.symmetric:
+            add_product(grads.b[:, cols], self.transposed(rows), share, alpha)
+        elif rows != cols:
             add_product(grads.b[cols], share.t(), self.a[rows], alpha)
 
     def _accumulate_bias(
@@ -291,7 +320,7 @@ class Pairs:
     def new_grads(self, needs: Sequence[bool]) -> Grads:
         """Zeros where ``needs`` (a, b, bias, then the sides) says so."""
         a = torch.zeros_like(self.a) if needs[0] else None
-        b = a if self.symmetric else torch.zeros_like(self.b) if needs[1] else None
+        b = a if self.symmetric else self.b.new_zeros(self.b.shape[::-1]) if needs[1] else None
         bias = torch.zeros_like(self.bias) if needs[2] and self.bias is not None else None
         sides = [
             torch.zeros_like(side, dtype=torch.promote_types(side.dtype, torch.float32)) if need else None

@@ -100,7 +100,8 @@ def product_logsumexp(
         and _is_mutual(exclude)
     )
     scratch = 0 if pair_weight is None else pair_weight.scratch
-    grid = Grid.of(n, m, symmetric=symmetric, memory=memory, scratch=scratch, like=a)
+    in_strips = row_weight is not None and not symmetric
+    grid = Grid.of(n, m, symmetric=symmetric, in_strips=in_strips, memory=memory, scratch=scratch, like=a)
     pairs = Pairs(
         a,
         keys,
@@ -232,7 +233,7 @@ class _LogSumExp(torch.autograd.Function):
         if rows is not None or cols is not None:
             with torch.autocast(a.device.type, enabled=False):
                 pairs.differentiate(pairs.grid.tiles(), rows, cols, grads, kept)
-        return None, None, grads.a, None if pairs.symmetric else grads.b, grads.bias, *grads.sides
+        return None, None, grads.a, None if pairs.symmetric else grads.of_keys, grads.bias, *grads.sides
 
 
 class _WeightedLogSumExp(torch.autograd.Function):
@@ -265,7 +266,7 @@ class _WeightedLogSumExp(torch.autograd.Function):
                     pairs.differentiate(tiles, side, side if pairs.symmetric else None, grads, kept)
         lse = rows.log()
         lse_grad = lse.masked_fill(rows.total == 0, 0.0).to(a.dtype) if needs[0] else None
-        ctx.save_for_backward(lse_grad, grads.a, None if pairs.symmetric else grads.b, grads.bias, *grads.sides)
+        ctx.save_for_backward(lse_grad, grads.a, None if pairs.symmetric else grads.of_keys, grads.bias, *grads.sides)
         weight = row_weight.double()
         return torch.where(weight == 0, 0.0, weight * lse).sum().to(a.dtype)
 

@@ -351,6 +351,29 @@ def test_row_weight_is_autograd_of_the_plain_form(with_keys, memory):
         assert torch.allclose(one, other, rtol=1e-11, atol=1e-14)
 
 
+@pytest.mark.parametrize("d", [3, 64])
+def test_low_strips_are_kept_where_high_ones_do_not_fit(d, monkeypatch):
+    draw = torch.Generator().manual_seed(2)
+    a, b = (torch.randn(size, d, dtype=torch.float64, generator=draw).requires_grad_() for size in (300, 900))
+    weight = torch.rand(300, dtype=torch.float64, generator=draw)
+    heights = []
+    original = pairs.Pairs.differentiate
+
+    def watched(self, tiles, rows, cols, grads, kept):
+        heights.append((tiles[0][0].stop - tiles[0][0].start, kept is not None))
+        return original(self, tiles, rows, cols, grads, kept)
+
+    monkeypatch.setattr(pairs.Pairs, "differentiate", watched)
+    value = product_logsumexp(a, b, row_weight=weight, temperature=2.0, memory=2 * 8 * 900 * 70)
+    expected = (weight * reference(a, b, None, None, None, 2.0)[0]).sum()
+    torch.testing.assert_close(value, expected, rtol=1e-12, atol=0)
+    for ours, theirs in zip(*(torch.autograd.grad(loss, [a, b]) for loss in (value, expected)), strict=True):
+        assert ours.is_contiguous()
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
+    assert all(kept for _, kept in heights)
+    assert max(height for height, _ in heights) == 64  # 70 rows fit, in full vectors
+
+
 def test_row_weight_of_merged_repeats_is_their_count():
     a = torch.randn(6, 3, dtype=torch.float64)
     b = torch.randn(9, 3, dtype=torch.float64)
