@@ -19,11 +19,12 @@ from gcl.losses.functional import (
     stacked_repulsion,
     unit_pair,
 )
-from gcl.ops.pair_weight import similarity
+from gcl.ops.pair_weight import PairWeight, similarity, stored
 from gcl.ops.product_logsumexp import product_logsumexp
 
 Mode = Literal["weight", "mix"]
 BLOCK = 2**22  # similarities that exist at a time where the heaviest are picked
+STORED = 256 * 2**20  # bytes of weights that are kept from step to step; more are made anew in each, tile by tile
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +68,7 @@ class ProGCLLoss(nn.Module):
         \text{joins the denominator}
 
     Without weights in the context it is :class:`~gcl.losses.infonce.InfoNCE`. Exact; memory is linear in the nodes.
+    On a CPU the weights of up to 5,792 nodes are kept from step to step, in 256 MiB at most.
     Xia, Wu, Wang, Li: *ProGCL: Rethinking Hard Negative Mining in Graph Contrastive Learning*, ICML 2022,
     arXiv 2110.02027.
 
@@ -92,6 +94,7 @@ class ProGCLLoss(nn.Module):
         self.mode = mode
         self.num_mixed = num_mixed
         self._picked: tuple[NegativeWeights, list[Tensor]] | None = None
+        self._stored: tuple[NegativeWeights, list[PairWeight]] | None = None
 
     def forward(self, z1: Tensor, z2: Tensor | None = None, *, context: LossContext | None = None) -> Tensor:
         """The mean loss over the anchors, a scalar.
@@ -118,15 +121,29 @@ class ProGCLLoss(nn.Module):
         anchors = torch.arange(h1.shape[0], device=h1.device) if context.anchors is None else context.anchors
         share = anchor_weights(h1, context) / 2
         if self.mode == "weight":
-            forth = self._weighted(h1, h2, anchors, weights.directions[0])
-            back = self._weighted(h2, h1, anchors, weights.directions[1])
+            first, second = self._pair_weights(weights, anchors, every=context.anchors is None)
+            forth = self._weighted(h1, h2, anchors, weights.directions[0], first)
+            back = self._weighted(h2, h1, anchors, weights.directions[1], second)
         else:
             forth, back = self._mixed(h1, h2, anchors, weights, every=context.anchors is None)
         return attraction + share @ (forth + back)
 
-    def _weighted(self, h: Tensor, other: Tensor, anchors: Tensor, direction: Direction) -> Tensor:
+    @torch.no_grad()
+    def _pair_weights(self, weights: NegativeWeights, anchors: Tensor, *, every: bool) -> list[PairWeight]:
+        """The weights of the anchors' pairs in both directions; kept where they are those of every step and fit."""
+        if every and self._stored is not None and self._stored[0].directions is weights.directions:
+            return self._stored[1]
+        made = [similarity(part.row[anchors], part.col, table=part.table) for part in weights.directions]
+        if not every or anchors.is_cuda or 2 * 4 * anchors.numel() ** 2 > STORED:
+            return made
+        made = [
+            stored(torch.cat([_weights(part, block) for block in anchors.split(512)])) for part in weights.directions
+        ]
+        self._stored = (weights, made)
+        return made
+
+    def _weighted(self, h: Tensor, other: Tensor, anchors: Tensor, direction: Direction, weight: PairWeight) -> Tensor:
         """The logarithm of the denominator of each anchor in the view ``h``, ``[n]``."""
-        weight = similarity(direction.row[anchors], direction.col, table=direction.table)
         rows = h[anchors]
         terms = [(rows * other[anchors]).sum(1) / self.temperature]
         for keys in (other, h):

@@ -256,6 +256,36 @@ def similarity(unit_row: Tensor, unit_col: Tensor, *, table: Tensor) -> PairWeig
     )
 
 
+def stored(matrix: Tensor) -> PairWeight:
+    """Weights that are there for all pairs: for few nodes, and weights that many steps share.
+
+    Args:
+        matrix: ``[n, m]``, finite and not negative; it gets no gradient.
+
+    Raises:
+        DataError: another shape, or a weight that is negative or not finite.
+    """
+    if matrix.dim() != 2 or not matrix.is_floating_point():
+        raise DataError(f"stored weights must be a matrix of real numbers, got {matrix.dtype} {list(matrix.shape)}")
+    matrix = matrix.detach()
+    low, high = (float(value) for value in matrix.aminmax()) if matrix.numel() else (0.0, 0.0)
+    if not (low >= 0 and high < math.inf):
+        raise DataError(f"stored weights must be finite and not negative, got values from {low} to {high}")
+    return PairWeight(
+        row=(matrix,),
+        col=(torch.arange(matrix.shape[1], device=matrix.device),),
+        log_weight=lambda row, col, shared: _stored(row, col, shared).log(),
+        weight=_stored,
+        bound=max(abs(math.log(low)), abs(math.log(high))) if low > 0 else None,
+        scratch=1,
+    )
+
+
+def _stored(row: Tensors, col: Tensors, shared: Tensors) -> Tensor:
+    (rows,), (keys,) = row, col
+    return rows[:, int(keys[0]) : int(keys[0]) + keys.numel()] if keys.numel() else rows[:, :0]
+
+
 def _log_range(table: Tensor) -> float | None:
     """Bound of ``|log w|`` over positive weights; unknown where a weight may lie anywhere between 0 and another."""
     if bool((table == 0).all()):

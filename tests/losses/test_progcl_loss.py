@@ -131,12 +131,24 @@ def slow(z1, z2, tau, weights, mode, k=1000, order=None):
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.integers(2, 9), st.integers(0, 10**6), st.floats(0.2, 2))
-def test_weighted_negatives_are_those_of_the_formula(size, seed, tau):
+@given(st.integers(2, 9), st.integers(0, 10**6), st.floats(0.2, 2), st.booleans())
+def test_weighted_negatives_are_those_of_the_formula(size, seed, tau, kept):
     z1, z2 = (torch.randn(size, 3, generator=seeded(seed + k), dtype=F64) for k in range(2))
-    weights = weights_of(size, seed)
-    found = ProGCLLoss(tau)(z1, z2, context=LossContext(negative_weights=weights))
-    assert float(found) == pytest.approx(slow(z1, z2, tau, weights, "weight"), rel=1e-6)
+    weights, loss = weights_of(size, seed), ProGCLLoss(tau)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gcl.losses.progcl.STORED", 2**20 if kept else 0)
+        for _ in range(2):  # the second time from what was kept
+            found = loss(z1, z2, context=LossContext(negative_weights=weights))
+            assert float(found) == pytest.approx(slow(z1, z2, tau, weights, "weight"), rel=1e-6)
+
+
+def test_other_weights_are_not_mistaken_for_those_that_were_kept():
+    z1, z2 = (torch.randn(8, 3, generator=seeded(k), dtype=F64) for k in range(2))
+    loss = ProGCLLoss(0.5)
+    for seed in range(3):
+        weights = weights_of(8, seed)
+        found = loss(z1, z2, context=LossContext(negative_weights=weights))
+        assert float(found) == pytest.approx(slow(z1, z2, 0.5, weights, "weight"), rel=1e-6)
 
 
 @settings(max_examples=25, deadline=None)
@@ -150,8 +162,9 @@ def test_mixed_negatives_are_those_of_the_formula(size, seed, count):
     assert float(found) == pytest.approx(slow(z1, z2, 0.5, weights, "mix", count, order), rel=1e-9)
 
 
-@pytest.mark.parametrize("mode", ["weight", "mix"])
-def test_gradients(mode, monkeypatch):
+@pytest.mark.parametrize(("mode", "kept"), [("weight", 0), ("weight", 2**20), ("mix", 0)])
+def test_gradients(mode, kept, monkeypatch):
+    monkeypatch.setattr("gcl.losses.progcl.STORED", kept)
     monkeypatch.setattr("gcl.losses.progcl.BLOCK", 14)  # two anchors at a time
     z1, z2 = (torch.randn(7, 3, generator=seeded(k), dtype=F64, requires_grad=True) for k in range(2))
     plain, loss = weights_of(7), ProGCLLoss(0.5, mode=mode, num_mixed=4)

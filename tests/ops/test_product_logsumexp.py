@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gcl.core.errors import ConfigError, DataError
 from gcl.ops import pair_tiles, pairs
-from gcl.ops.pair_weight import PairWeight, additive_mlp, cluster_ids, similarity
+from gcl.ops.pair_weight import PairWeight, additive_mlp, cluster_ids, similarity, stored
 from gcl.ops.product_logsumexp import product_logsumexp
 
 N, M, D = 23, 17, 5  # no tile size used below divides them
@@ -556,6 +556,25 @@ def test_half_precision_side_tensors_get_a_gradient():
     assert torch.allclose(sides[0].grad.float(), sides[1].grad, rtol=2**-6, atol=2**-6)
 
 
+@pytest.mark.parametrize("scale", [0.1, 100.0])  # without and with a shift of the logits
+def test_stored_weights_are_taken_as_they_are(scale, memory):
+    draw = torch.Generator().manual_seed(4)
+    a, b = (scale * torch.randn(size, D, dtype=torch.float64, generator=draw) for size in (N, M))
+    a, b = a.requires_grad_(), b.requires_grad_()
+    matrix = torch.rand(N, M, dtype=torch.float64, generator=draw)
+    matrix[3] = 0.0
+    matrix[matrix < 0.2] = 0.0
+    exclude = torch.randint(-1, M, (N,), generator=draw)
+    found = product_logsumexp(a, b, exclude=exclude, pair_weight=stored(matrix), reduce="both", memory=memory)
+    expected = reference(a, b, None, exclude, matrix, 1.0)
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=0)
+    ours, theirs = (
+        torch.autograd.grad(sum(part[part.isfinite()].sum() for part in parts), [a, b]) for parts in (found, expected)
+    )
+    torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
+
+
 def test_a_custom_pair_weight():
     a, b = torch.randn(5, 3, dtype=torch.float64), torch.randn(6, 3, dtype=torch.float64)
     u, v = torch.randn(5, dtype=torch.float64), torch.randn(6, dtype=torch.float64)
@@ -613,5 +632,10 @@ def test_pair_weight_constructors_refuse_what_does_not_fit():
         )
     with pytest.raises(DataError, match="not negative"):
         similarity(torch.ones(3, 2), torch.ones(3, 2), table=torch.tensor([-1.0, 1.0]))
+    with pytest.raises(DataError, match="matrix"):
+        stored(torch.ones(3))
+    for wrong in (-1.0, math.nan, math.inf):
+        with pytest.raises(DataError, match="finite and not negative"):
+            stored(torch.tensor([[1.0, wrong]]))
     with pytest.raises(DataError, match="K >= 2"):
         similarity(torch.ones(3, 2), torch.ones(3, 2), table=torch.tensor([1.0]))
