@@ -45,7 +45,7 @@ class TrainerState:
         sums: of an unfinished epoch, name to (weighted sum over its steps, sum of their weights).
         metrics_bytes: length of ``metrics.jsonl`` at this moment.
         elapsed: seconds of training so far.
-        stopped_early: whether patience ended a stage.
+        stopped_early: whether patience or the time limit ended a stage.
         finished: whether training is over; the weights are then those that were selected.
     """
 

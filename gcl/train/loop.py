@@ -39,7 +39,7 @@ class FitResult:
     Args:
         epochs, steps: done in all, over all stages and resumptions.
         best_metric, best_epoch: of the weights selected in the last stage; ``None`` where the last ones are kept.
-        stopped_early: whether patience ended a stage.
+        stopped_early: whether patience or the time limit ended a stage.
         wall_time: seconds of training, over all resumptions.
         peak_memory_bytes: of this process, see :func:`gcl.train.memory.memory_method`.
         resumed_from: the step that training went on from; ``None`` = it began.
@@ -70,6 +70,7 @@ class Loop:
     stages: list[PlannedStage]
     checkpoint_every: int
     gradient_clip: float | None
+    max_seconds: float
     state: TrainerState
     checkpoint: Checkpoint | None  # to go on from
     random: Mapping[str, Any]  # global random states, which no hook changes
@@ -82,6 +83,7 @@ class Loop:
     optimizer: torch.optim.Optimizer | None = field(default=None, init=False)
     parameters: list[nn.Parameter] = field(default_factory=list, init=False)
     best: dict[str, Tensor] | None = field(default=None, init=False)
+    out_of_time: bool = field(default=False, init=False)
 
     def run(self) -> FitResult:
         """Trains to the end, from the beginning or from the checkpoint."""
@@ -139,6 +141,8 @@ class Loop:
             if out_of_patience(state, stage):
                 break
             self._run_epoch(stage, epoch)
+            if self.out_of_time:
+                break
         if self.best is not None:
             load_weights(self.method, self.best)
             self.best = None
@@ -180,7 +184,8 @@ class Loop:
         state.clock, state.sums = Clock(stage.name, epoch, step=step, stage_index=stage.index), {}
         state.epochs += 1
         note_loss(state, stage, loss)
-        out = out_of_patience(state, stage)
+        self.out_of_time = self._elapsed() >= self.max_seconds
+        out = self.out_of_time or out_of_patience(state, stage)
         state.stopped_early |= out and epoch < stage.epochs
         last = out or epoch == stage.epochs
         score = self._score(stage, epoch) if validation_due(stage, epoch, last=last) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -55,6 +56,9 @@ class Trainer:
             ``select`` is ``validation``, never otherwise.
         checkpoint_every: epochs between checkpoints; 0 = only at the end (and when interrupted).
         gradient_clip: largest 2-norm of the gradient; ``None`` = not clipped.
+        max_minutes: wall time of training and validation, over all resumptions, after which the epoch under way is the
+            last of its stage; above 0. Which epoch that is depends on the machine, so that a seed no longer stands for
+            one result: for comparisons at equal cost. ``None`` = no limit.
         device: ``auto`` (the first GPU if there is one), ``cpu``, ``cuda`` or ``cuda:1``.
         precision: ``32-true``, ``64-true`` (module, graph and noise in double), or ``bf16-mixed`` (autocast).
 
@@ -79,6 +83,7 @@ class Trainer:
         validate_every: int | None = None,
         checkpoint_every: int = 50,
         gradient_clip: float | None = None,
+        max_minutes: float | None = None,
         device: str = "auto",
         precision: Precision = "32-true",
     ):
@@ -98,6 +103,7 @@ class Trainer:
         check_whole("validate_every", validate_every, 1, optional=True)
         check_whole("checkpoint_every", checkpoint_every, 0)
         check_real("gradient_clip", gradient_clip, above=True, optional=True)
+        check_real("max_minutes", max_minutes, above=True, optional=True)
         if not isinstance(device, str) or not DEVICE.fullmatch(device):
             raise ConfigError(f"trainer.device must be 'auto', 'cpu', 'cuda' or 'cuda:<number>', got {device!r}")
         check_choice("precision", precision, get_args(Precision))
@@ -115,6 +121,7 @@ class Trainer:
         self.validate_every = validate_every
         self.checkpoint_every = checkpoint_every
         self.gradient_clip = gradient_clip
+        self.max_minutes = max_minutes
         self.device = device
         self.precision = precision
 
@@ -206,6 +213,7 @@ class Trainer:
                 stages=stages,
                 checkpoint_every=self.checkpoint_every,
                 gradient_clip=self.gradient_clip,
+                max_seconds=math.inf if self.max_minutes is None else 60 * self.max_minutes,
                 state=state,
                 checkpoint=checkpoint,
                 random=get_random_state(),

@@ -402,6 +402,8 @@ def test_no_parameters_and_no_batches_are_refused():
         {"checkpoint_every": -1},
         {"checkpoint_every": None},
         {"gradient_clip": 0.0},
+        {"max_minutes": 0},
+        {"max_minutes": float("nan")},
         {"device": "gpu"},
         {"device": 0},
         {"precision": "16-mixed"},
@@ -412,6 +414,49 @@ def test_no_parameters_and_no_batches_are_refused():
 def test_bad_values_are_refused_by_name(wrong):
     with pytest.raises(ConfigError, match=f"trainer.{next(iter(wrong))}"):
         Trainer(**wrong)
+
+
+class HalfMinuteSteps(Scripted):
+    """Each step takes half a minute of the clock it is given."""
+
+    def __init__(self, losses, now, stages=(Stage(),)):
+        super().__init__(losses, stages)
+        self.now = now
+
+    def training_step(self, batch, clock, streams):
+        self.now[0] += 30.0
+        return super().training_step(batch, clock, streams)
+
+
+def timed(now, *, stages=(Stage(),), run_dir=None, resume=False, epochs=9, **settings):
+    trainer = Trainer(epochs=epochs, optimizer="sgd", learning_rate=1.0, device="cpu", max_minutes=2, **settings)
+    method = HalfMinuteSteps([1.0] * 20, now, stages)
+    options = {"streams": Streams(0), "progress": False, "run_dir": run_dir, "resume": resume}
+    return trainer.fit(method, tiny_graph(), validate=lambda: float(method.weight), **options)
+
+
+def test_the_time_limit_ends_every_stage_after_an_epoch_and_validates_it(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("gcl.train.loop.time.perf_counter", lambda: now[0])
+    result = timed(now, select="validation", validate_every=3)
+    assert (result.epochs, result.stopped_early) == (4, True)
+    assert result.best_epoch == 3  # of epochs 3 and 4: the weight falls by 1 a step
+    result = timed(now, stages=(Stage("long"), Stage("next")))
+    assert result.epochs == 5  # the second stage gets one
+    assert timed(now, epochs=3).stopped_early is False
+
+
+def test_the_time_limit_counts_what_was_trained_before_an_interruption(monkeypatch, tmp_path):
+    now = [100.0]
+    monkeypatch.setattr("gcl.train.loop.time.perf_counter", lambda: now[0])
+    with monkeypatch.context() as patch:
+        patch.setattr(HalfMinuteSteps, "after_step", lambda self, clock: interrupt_at(3)(clock))
+        with pytest.raises(KeyboardInterrupt):
+            timed(now, run_dir=tmp_path)
+    now[0] += 10_000.0  # hours without training
+    result = timed(now, run_dir=tmp_path, resume=True)
+    assert result.epochs == 4
+    assert result.wall_time == 120.0
 
 
 def test_arguments_are_stored_unchanged():
