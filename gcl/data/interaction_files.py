@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from gcl.data.interaction_columns import find_columns, is_header
 from gcl.data.interaction_options import InteractionOptions
 from gcl.data.interaction_parquet import add_parquet
 from gcl.data.interaction_table import InteractionTable
+from gcl.data.tables import is_number
 from gcl.data.text_cells import CellBlock, find_delimiter, read_blocks
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".dat", ".inter", ".parquet")
@@ -68,7 +70,28 @@ def read_interactions(path: str | os.PathLike[str], options: InteractionOptions 
     for part, file in files.items():
         if file is not None:
             lists = _add_file(builder, file, part, options, lists)
-    return builder.finish(tuple(part for part in ("valid", "test") if files.get(part) is not None))
+    table = builder.finish(tuple(part for part in ("valid", "test") if files.get(part) is not None))
+    first = files["train"]
+    assert first is not None
+    if options.header is None and not lists and first.suffix.lower() != ".parquet":
+        _warn_of_a_header(table, first)
+    return table
+
+
+def _warn_of_a_header(table: InteractionTable, path: Path) -> None:
+    """Says so if the first interaction looks like names of columns: text that occurs nowhere else."""
+    once = [(index == index[0]).sum() == 1 for index in (table.user, table.item)]
+    if len(table) < 3 or not all(once) or table.user_ids is None or table.item_ids is None:
+        return
+    cells = table.user_ids[int(table.user[0])], table.item_ids[int(table.item[0])]
+    ids_repeat = len(table) > max(table.shape)
+    if ids_repeat and not any(map(is_number, cells)):
+        warnings.warn(
+            f"the first line of {path} was read as an interaction of the user {cells[0]!r} and the item {cells[1]!r}, "
+            'which occur nowhere else; if they name the columns, give interactions={"header": true, "columns": '
+            f'{{"user": "{cells[0]}", "item": "{cells[1]}"}}}}, else "header": false',
+            stacklevel=2,
+        )
 
 
 def _part_file(folder: Path, part: str) -> Path | None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from gcl.core.errors import ConfigError, DataError
 
 METRICS = ("recall", "ndcg", "precision", "mrr", "hit_rate")
+LARGEST_K = 10_000  # lists of all users are held at once
 
 
 def ranking_metrics(
@@ -144,12 +145,13 @@ def check_k(k: Any) -> tuple[int, ...]:
     """The values of K, ascending.
 
     Raises:
-        ConfigError: none, one twice, or one that is no whole number from 1.
+        ConfigError: none, one twice, or one that is no whole number from 1 to 10,000.
     """
     values = list(k) if isinstance(k, list | tuple) else []
-    whole = all(isinstance(at, int) and not isinstance(at, bool) and at >= 1 for at in values)
+    whole = all(isinstance(at, int) and not isinstance(at, bool) and 1 <= at <= LARGEST_K for at in values)
     if not values or not whole or len(set(values)) != len(values):
-        raise ConfigError(f"k must list different whole numbers from 1, such as [10, 20, 40], got {k!r}")
+        allowed = f"different whole numbers from 1 to {LARGEST_K:,}"
+        raise ConfigError(f"k must list {allowed}, such as [10, 20, 40], got {k!r}")
     return tuple(sorted(values))
 
 

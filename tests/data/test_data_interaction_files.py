@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import warnings
 
 import numpy as np
 import pyarrow
@@ -78,6 +79,26 @@ def test_every_form_of_table_is_the_same(tmp_path, name, text):
     assert read(path).rating is None
     assert read(path).time is None
     assert table.part is None
+
+
+UNUSUAL = "cust\tthing\nann\tx\nbob\tx\nann\ty\n"
+
+
+def test_a_first_line_that_may_be_a_header_is_pointed_out(tmp_path):
+    path = tmp_path / "set.tsv"
+    path.write_text(UNUSUAL)
+    with pytest.warns(
+        UserWarning, match=r"the user 'cust' and the item 'thing', which occur nowhere else.*\"header\": true"
+    ):
+        assert len(read(path)) == 4
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(read(path, header=False)) == 4
+        assert rows_of(read(path, header=True, columns={"user": "cust", "item": "thing"}))[0] == ("ann", "x")
+        path.write_text(UNUSUAL.replace("cust\tthing", "ann\tz"))  # a user like others
+        assert len(read(path)) == 4
+        path.write_text(UNUSUAL.replace("cust\tthing", "7\t8"))  # numbers are no names
+        assert len(read(path)) == 4
 
 
 def test_columns_are_found_where_the_user_says(tmp_path):

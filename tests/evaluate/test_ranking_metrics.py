@@ -159,7 +159,7 @@ def test_what_is_recommended_by_hand():
     assert even["gini"]["1"] == pytest.approx(0)
 
 
-@pytest.mark.parametrize("k", [[], [0], [True], [2, 2], [1.5], 20, None])
+@pytest.mark.parametrize("k", [[], [0], [True], [2, 2], [1.5], 20, None, [10**30]])
 def test_a_bad_list_of_k_is_refused(k):
     with pytest.raises(ConfigError, match="k must list different whole numbers"):
         check_k(k)
