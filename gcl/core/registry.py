@@ -44,9 +44,12 @@ PARTS: dict[str, dict[str, str]] = {
         "mlp": "gcl.encoders.projection_head:MLPProjector",
     },
     "loss": {
+        "block_infonce": "gcl.losses.block_infonce:BlockInfoNCE",
         "infonce": "gcl.losses.infonce:InfoNCE",
+        "neighbor_contrast": "gcl.losses.neighbor_contrast:NeighborContrast",
         "nt_xent": "gcl.losses.nt_xent:NTXent",
         "one_way_infonce": "gcl.losses.one_way_infonce:OneWayInfoNCE",
+        "pamc": "gcl.losses.pamc:PamCLoss",
         "progcl": "gcl.losses.progcl:ProGCLLoss",
         "team_up": "gcl.losses.team_up:TeamUp",
     },

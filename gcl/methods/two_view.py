@@ -59,7 +59,7 @@ class TwoView(Method):
             encoder or an augmenter.
     """
 
-    provides: ClassVar[tuple[str, ...]] = ("epoch", "anchors", "node_weight")
+    provides: ClassVar[tuple[str, ...]] = ("epoch", "anchors", "node_weight", "clusters")
 
     augment: Mapping[str, Any]
     anchors: int | None
@@ -67,6 +67,7 @@ class TwoView(Method):
     node_order: NodeOrder
     node_order_: Tensor | None
     node_weight_: Tensor | None
+    clusters_: Tensor | None
     regularizer_state_: dict[str, Tensor]
 
     def __init__(
@@ -128,7 +129,9 @@ class TwoView(Method):
         augmenters, loss = self._augmenters(), resolve("loss", self.loss)
         self._check_needs(loss)
         tensors: dict[str, Tensor] = {}
-        needed = "node_weight" in loss.needs or any("communities" in augmenter.needs for augmenter in augmenters)
+        needed = bool({"node_weight", "clusters"} & set(loss.needs)) or any(
+            "communities" in augmenter.needs for augmenter in augmenters
+        )
         if needed or self.node_order == "community":
             communities = resolve("communities", self.communities)
             communities.fit(graph, generator=streams.generator("communities"))
@@ -160,6 +163,7 @@ class TwoView(Method):
         self.regularizer_state_ = _under(prepared.tensors, "regularizer.")
         # Kept with the prepared tensors, not with the weights.
         self.register_buffer("node_weight_", prepared.tensors.get("community_strength"), persistent=False)
+        self.register_buffer("clusters_", prepared.tensors.get("community"), persistent=False)
         self.register_buffer("node_order_", prepared.tensors.get("node_order"), persistent=False)
         return self
 
@@ -211,12 +215,13 @@ class TwoView(Method):
             generator = streams.generator("anchors", clock.stage_index, clock.epoch, clock.batch)
             chosen = _choose(candidates, self.anchors, generator).to(graph.device)
             anchors = chosen if anchors is None else anchors[chosen]
-        weight = self.node_weight_
-        if weight is not None and graph.node_id is not None:
-            weight = weight[graph.node_id[graph.target]]
+        nodes = None if graph.node_id is None else graph.node_id[graph.target]
         if subset is not None:
-            anchors, weight = None, None if weight is None else weight[subset]
-        return LossContext(epoch=clock.epoch, anchors=anchors, node_weight=weight)
+            anchors, nodes = None, subset if nodes is None else nodes[subset]
+        weight, clusters = (
+            known if known is None or nodes is None else known[nodes] for known in (self.node_weight_, self.clusters_)
+        )
+        return LossContext(epoch=clock.epoch, anchors=anchors, node_weight=weight, clusters=clusters)
 
     def outputs(self, graph: Graph) -> Outputs:
         """Encoder embeddings of the unperturbed graph, without the projector, ``[N, d]``."""

@@ -11,10 +11,14 @@ import torch
 from torch import nn
 
 import gcl.losses
+from gcl.core.adjacency import Adjacency
 from gcl.core.context import LossContext
+from gcl.losses.block_infonce import BlockInfoNCE
 from gcl.losses.infonce import InfoNCE
+from gcl.losses.neighbor_contrast import NeighborContrast
 from gcl.losses.nt_xent import NTXent
 from gcl.losses.one_way_infonce import OneWayInfoNCE
+from gcl.losses.pamc import PamCLoss
 from gcl.losses.progcl import Direction, NegativeWeights, ProGCLLoss, mean_weight
 from gcl.losses.team_up import TeamUp
 
@@ -22,6 +26,7 @@ NUM_NODES, DIM = 30, 8
 RAMPED = LossContext(epoch=1000, node_weight=torch.linspace(0, 0.2, NUM_NODES))
 UNIT = torch.nn.functional.normalize(torch.randn(NUM_NODES, 4, generator=torch.Generator().manual_seed(9)))
 EVEN = Direction(UNIT, UNIT, torch.linspace(0.1, 1, 9), mean_weight(UNIT, UNIT, torch.linspace(0.1, 1, 9)))
+CLUSTERED = LossContext(clusters=torch.arange(NUM_NODES) % 6)
 WEIGHED = LossContext(negative_weights=NegativeWeights((EVEN, EVEN)))
 
 # One entry for each way that a loss works; a new class in gcl.losses needs one here.
@@ -37,6 +42,22 @@ CASES: dict[str, tuple[nn.Module, LossContext | None]] = {
     "ProGCL before its fit": (ProGCLLoss(0.5), None),
     "ProGCL weight": (ProGCLLoss(0.5), WEIGHED),
     "ProGCL mix": (ProGCLLoss(0.5, mode="mix", num_mixed=9), WEIGHED),
+    "BlockInfoNCE": (BlockInfoNCE(0.5, num_clusters=6), None),
+    "BlockInfoNCE of clusters": (BlockInfoNCE(0.5, rows="clusters", second_order=True), CLUSTERED),
+    "BlockInfoNCE of meta-nodes": (BlockInfoNCE(0.5, proxy="meta_nodes"), CLUSTERED),
+}
+# Losses of one view, in which neighbours are positives.
+PAIRS = torch.arange(NUM_NODES).view(-1, 2)
+NEIGHBORS = LossContext(
+    positives=Adjacency.from_edge_index(torch.cat([PAIRS, PAIRS.flip(1)]).t(), (NUM_NODES, NUM_NODES)),
+    clusters=torch.arange(NUM_NODES) // 6,
+    assignment=torch.nn.functional.one_hot(torch.arange(NUM_NODES) // 6).float(),
+)
+ONE_VIEW: dict[str, nn.Module] = {
+    "NeighborContrast": NeighborContrast(1.0),
+    "PamC": PamCLoss(1.0),
+    "PamC soft": PamCLoss(1.0, assign="soft"),
+    "PamC by size": PamCLoss(1.0, weights="size"),
 }
 
 
@@ -52,7 +73,7 @@ def loss_classes() -> set[type[nn.Module]]:
 
 
 def test_no_loss_is_missing_here():
-    covered = {type(loss) for loss, _ in CASES.values()}
+    covered = {type(loss) for loss in [*(loss for loss, _ in CASES.values()), *ONE_VIEW.values()]}
     missing = sorted(cls.__name__ for cls in loss_classes() - covered)
     assert not missing, f"add a direction case for {missing}"
 
@@ -93,3 +114,17 @@ def test_descent_aligns_the_views(loss, context):
         loss(z1, z2, context=context).backward()
         optimizer.step()
     assert similarity() > before + 0.5
+
+
+@pytest.mark.parametrize("loss", ONE_VIEW.values(), ids=ONE_VIEW)
+def test_descent_on_one_view_gathers_neighbours_more_than_others(loss):
+    z = torch.randn(NUM_NODES, DIM, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    optimizer = torch.optim.Adam([z], lr=0.05)
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss(z, context=NEIGHBORS).backward()
+        optimizer.step()
+    unit = torch.nn.functional.normalize(z.detach())
+    neighbours, strangers = (unit[::2] * unit[1::2]).sum(1).mean(), (unit[::2] * unit[1::2].roll(5, 0)).sum(1).mean()
+    assert float(neighbours) > 0.9
+    assert float(neighbours - strangers) > 0.5
