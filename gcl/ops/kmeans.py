@@ -1,8 +1,10 @@
-"""k-means by Lloyd's iteration, where clusters only serve a loss."""
+"""k-means for the parts of training that need it."""
 
 from __future__ import annotations
 
 import torch
+from sklearn.cluster import KMeans
+from threadpoolctl import threadpool_limits
 from torch import Generator, Tensor
 
 from gcl.core.errors import ConfigError, DataError
@@ -53,3 +55,23 @@ def _nearest(x: Tensor, centres: Tensor) -> Tensor:
     half = centres.square().sum(dim=1) / 2  # |x - c|^2 / 2, less what is the same for all c
     size = max(1, BLOCK // len(centres))
     return torch.cat([(half - part @ centres.t()).argmin(dim=1) for part in x.split(size)])
+
+
+def kmeans_centers(x: Tensor, k: int, *, n_init: int, generator: Generator | None = None) -> Tensor:
+    """Centres of scikit-learn's k-means from k-means++ starts, on one thread, ``[k, d]`` like ``x``.
+
+    Args:
+        x: ``[N, d]``, finite.
+        k: from 1 to N.
+        n_init: starts, of which the best is kept.
+        generator: on the CPU; ``None`` = torch's global one.
+
+    Raises:
+        ConfigError: k out of range.
+    """
+    if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= x.shape[0]:
+        raise ConfigError(f"k must be a whole number from 1 to {x.shape[0]} for {x.shape[0]} rows, got {k!r}")
+    seed = int(torch.randint(2**31, (), generator=generator))
+    with threadpool_limits(1):
+        model = KMeans(k, n_init=n_init, random_state=seed).fit(x.detach().cpu().numpy())
+    return torch.from_numpy(model.cluster_centers_).to(x)

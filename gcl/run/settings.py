@@ -24,6 +24,7 @@ RESERVED = (*SETTINGS, *RECORDED)
 # What is evaluated where nothing is said, by the kind of method.
 EVALUATE: dict[str, dict[str, Any]] = {
     "node": {"classification": {"name": "classification"}, "clustering": {"name": "clustering"}},
+    "cluster": {"assignment": {"name": "assignment"}, "clustering": {"name": "clustering"}},
     "rec": {"ranking": {"name": "ranking"}},
 }
 

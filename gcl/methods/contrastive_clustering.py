@@ -1,0 +1,139 @@
+"""Deep clustering with a contrastive loss of neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gcl.core.context import LossContext, Prepared
+from gcl.core.errors import ConfigError
+from gcl.core.graph import Graph
+from gcl.core.graph_spec import GraphSpec
+from gcl.core.resolve import Slot, resolve
+from gcl.core.streams import Streams
+from gcl.encoders.autoencoder import feature_rows
+from gcl.methods.deep_clustering import DeepClustering, check_weight, pairs_as_tensors, pairs_of_tensors
+from gcl.ops.transition_weights import Hops, transition_weights
+
+PROVIDED = ("positives", "clusters", "assignment")
+
+
+class ContrastiveClustering(DeepClustering):
+    r"""Deep clustering with a contrastive loss of neighbours on one view.
+
+    .. math:: \mathcal{L} = \beta\, \mathrm{KL}(P \,\|\, Q) + \alpha\, \mathcal{L}_{\text{contrast}}(Z; \Gamma)
+        + \lambda\, \mathrm{MSE}(\hat X, X)
+
+    Args:
+        contrast_weight: :math:`\alpha`, 0 or more.
+        contrast: a loss specification; any loss of one view that takes ``positives``, ``clusters`` or ``assignment``.
+        order: R, hops of the positives, from 1.
+        hops: ``cumulative`` or ``power``, see :func:`gcl.ops.transition_weights.transition_weights`.
+        top: positives kept of each node, the largest; ``None`` = all.
+        reconstruction_weight: :math:`\lambda`, 0 or more.
+        num_clusters, embedding_dim, hidden_channels, pretrain_epochs, pretrain_batch_size, pretrain_learning_rate,
+            cluster_weight, n_init, history: see :class:`~gcl.methods.deep_clustering.DeepClustering`.
+
+    Raises:
+        ConfigError: a value out of range, or a loss that needs something else.
+    """
+
+    contrast_weight: float
+    contrast: Any
+    order: int
+    hops: Hops
+    top: int | None
+    reconstruction_weight: float
+
+    def __init__(
+        self,
+        *,
+        num_clusters: int | None,
+        contrast_weight: float,
+        contrast: Annotated[Any, Slot("loss")],
+        order: int,
+        hops: Hops,
+        top: int | None,
+        reconstruction_weight: float,
+        cluster_weight: float,
+        embedding_dim: int,
+        hidden_channels: Sequence[int],
+        pretrain_epochs: int,
+        pretrain_batch_size: int,
+        pretrain_learning_rate: float,
+        n_init: int,
+        history: int,
+    ):
+        super().__init__(
+            num_clusters=num_clusters,
+            embedding_dim=embedding_dim,
+            hidden_channels=hidden_channels,
+            pretrain_epochs=pretrain_epochs,
+            pretrain_batch_size=pretrain_batch_size,
+            pretrain_learning_rate=pretrain_learning_rate,
+            cluster_weight=cluster_weight,
+            n_init=n_init,
+            history=history,
+        )
+        check_weight("contrast_weight", contrast_weight)
+        check_weight("reconstruction_weight", reconstruction_weight)
+        self.store(
+            contrast_weight=contrast_weight,
+            contrast=contrast,
+            order=order,
+            hops=hops,
+            top=top,
+            reconstruction_weight=reconstruction_weight,
+        )
+
+    def check(self, spec: GraphSpec) -> None:
+        """Refuses a loss that needs what is not provided."""
+        super().check(spec)
+        self._made_loss()
+
+    def _made_loss(self) -> nn.Module:
+        loss: nn.Module = resolve("loss", self.contrast)
+        missing = sorted(set(loss.needs) - set(PROVIDED))  # type: ignore[arg-type]
+        if missing or "positives" not in loss.needs:  # type: ignore[operator]
+            needs = f"needs {', '.join(missing)}" if missing else "takes no positives"
+            raise ConfigError(
+                f"loss {type(loss).__name__} {needs}; {type(self).__name__} contrasts neighbours on one view: "
+                "choose pamc or neighbor_contrast"
+            )
+        return loss
+
+    def prepare(self, graph: Graph, streams: Streams) -> Prepared:
+        """The number of clusters and the weights of the positives."""
+        gamma = transition_weights(graph.adjacency, self.order, hops=self.hops, top=self.top)
+        return Prepared({**super().prepare(graph, streams).tensors, **pairs_as_tensors("positives", gamma)})
+
+    def build(self, spec: GraphSpec, prepared: Prepared) -> ContrastiveClustering:
+        """Makes the modules and lays out the positives."""
+        super().build(spec, prepared)
+        self.contrast_ = self._made_loss()
+        self.positives_ = pairs_of_tensors("positives", prepared.tensors, spec.num_nodes[spec.target])
+        return self
+
+    def joint_parameters(self) -> list[nn.Parameter]:
+        """With the decoder where reconstruction counts."""
+        decoder = list(self.encoder_.decoder_.parameters()) if self.reconstruction_weight else []
+        return [*super().joint_parameters(), *decoder]
+
+    def joint_terms(self, hidden: list[Tensor], q: Tensor, graph: Graph) -> dict[str, Tensor]:
+        """The contrastive loss, and the reconstruction."""
+        z = hidden[-1]
+        if self.positives_.device != z.device:
+            self.positives_ = self.positives_.to(z.device)
+        terms = {}
+        if self.contrast_weight:
+            fixed = q.detach()
+            context = LossContext(positives=self.positives_, clusters=fixed.argmax(dim=1), assignment=fixed)
+            terms["contrast"] = self.contrast_weight * self.contrast_(z, context=context)
+        if self.reconstruction_weight:
+            x = feature_rows(graph.features[graph.target])
+            error = F.mse_loss(self.encoder_.decode(z), x)
+            terms["reconstruction"] = self.reconstruction_weight * error
+        return terms
