@@ -20,8 +20,8 @@ class Assignment(Clustering):
     Embeddings without one (the floors) are clustered by k-means, as :class:`~gcl.evaluate.clustering.Clustering` does.
 
     Where the method kept the assignment of every epoch (``extras["epoch_assignments"]``), the details tell how other
-    choices of an epoch would have done: ``by_silhouette`` and ``by_modularity`` without labels, and ``oracle``, the
-    best epoch of each score by the labels. Deep clustering papers often print the last of these; it is no result, for
+    choices of an epoch would have done: ``start`` (before the first update: pre-training and k-means alone),
+    ``by_silhouette`` and ``by_modularity`` without labels, and ``oracle``, the best epoch of each score by the labels. Deep clustering papers often print the last of these; it is no result, for
     nobody who needs a clustering has the labels.
 
     Args:
@@ -57,11 +57,11 @@ def epochs_by_choice(history: Tensor, label_free: Tensor, y: Tensor) -> dict[str
         y: classes, ``[N]``.
 
     Returns:
-        ``by_silhouette`` and ``by_modularity``: the scores of that epoch (the first of equal ones) and its number,
+        ``start``: the first; ``by_silhouette`` and ``by_modularity``: the scores of that epoch (the first of equal ones) and its number,
         from 1; ``oracle``: the best of each score over all epochs, chosen by the labels.
     """
     scores = [cluster_scores(labels.long(), y) for labels in history]
-    found: dict[str, dict[str, float]] = {}
+    found: dict[str, dict[str, float]] = {"start": scores[0]}
     for column, name in enumerate(CRITERIA):
         at = int(torch.nan_to_num(label_free[:, column], nan=-torch.inf).argmax())
         found[f"by_{name}"] = {**scores[at], "epoch": at + 1}

@@ -66,6 +66,7 @@ class DeepClustering(Method):
     n_init: int
     history: int
     centers_: nn.Parameter
+    placed_: Tensor
     history_: Tensor
     label_free_: Tensor
 
@@ -133,6 +134,7 @@ class DeepClustering(Method):
         encoder = AutoEncoder(out_channels=self.embedding_dim, hidden_channels=self.hidden_channels)
         self.encoder_ = encoder.build(spec)
         self.centers_ = nn.Parameter(torch.zeros(k, self.embedding_dim))
+        self.register_buffer("placed_", torch.zeros((), dtype=torch.bool))
         self.register_buffer("history_", torch.full((self.history, nodes), -1, dtype=torch.int16))
         self.register_buffer("label_free_", torch.full((self.history, 2), torch.nan))
         return self
@@ -162,6 +164,7 @@ class DeepClustering(Method):
         z = self.encoder_.embed(graph)
         generator = streams.generator("centers", clock.stage_index)
         self.centers_.copy_(kmeans_centers(z, len(self.centers_), n_init=self.n_init, generator=generator))
+        self.placed_.fill_(True)
 
     def batches(self, graph: Graph, clock: Clock, streams: Streams) -> Iterable[Batch]:
         """Shuffled batches of nodes in pre-training, everything afterwards."""
@@ -214,8 +217,13 @@ class DeepClustering(Method):
 
     @torch.no_grad()
     def outputs(self, graph: Graph) -> Outputs:
-        """The embedding, the assignment, and the history of epochs (``epoch_assignments``, ``label_free``)."""
+        """The embedding, the assignment, and the history of epochs (``epoch_assignments``, ``label_free``).
+
+        Before the centres are placed there is an embedding alone.
+        """
         hidden = self.encoder_.hidden(graph.features[graph.target])
+        if not bool(self.placed_):
+            return Outputs({"embedding": hidden[-1]})
         q = student_t_assignment(squared_distances(hidden[-1], self.centers_))
         q = self.decided(q, hidden, graph)
         known = self.history_[:, 0] >= 0 if graph.num_nodes == self.history_.shape[1] else self.history_.new_zeros(0)
@@ -237,6 +245,7 @@ def center_silhouette(squared: Tensor, labels: Tensor) -> float:
     """
     if squared.shape[1] < 2:
         return 0.0
+    squared = squared.detach()
     own = squared.gather(1, labels.unsqueeze(1)).squeeze(1).sqrt()
     other = squared.scatter(1, labels.unsqueeze(1), torch.inf).amin(dim=1).sqrt()
     largest = torch.maximum(own, other)

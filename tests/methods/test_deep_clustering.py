@@ -1,0 +1,211 @@
+"""Deep clustering: PamC, SCGC, SCGC* and SDCN."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+import torch
+
+import gcl
+from gcl.core.context import Batch, Clock, LossContext
+from gcl.core.errors import ConfigError
+from gcl.core.streams import Streams
+from gcl.data.load import load_dataset
+from gcl.losses.neighbor_contrast import NeighborContrast
+from gcl.losses.pamc import PamCLoss
+from gcl.methods.deep_clustering import center_silhouette
+from gcl.methods.pamc import PamC
+from gcl.methods.scgc import SCGC
+from gcl.methods.scgc_star import SCGCStar
+from gcl.methods.sdcn import SDCN
+from gcl.ops.soft_assignment import assignment_divergence, target_distribution
+from gcl.ops.transition_weights import transition_weights
+
+SMALL = {
+    "num_clusters": 3,
+    "embedding_dim": 4,
+    "hidden_channels": (8, 6),
+    "pretrain_epochs": 2,
+    "pretrain_batch_size": 16,
+    "history": 5,
+}
+METHODS = [PamC, SCGC, SCGCStar, SDCN]
+
+
+@pytest.fixture(scope="module")
+def graph():
+    return load_dataset("node/karate").graph.for_training()
+
+
+def ready(cls, graph, **options):
+    method, streams = cls(**{**SMALL, **options}), Streams(0)
+    torch.manual_seed(0)
+    method.build(graph.spec, method.prepare(graph, streams))
+    method.place_centers(graph, Clock("cluster", stage_index=1), streams)
+    return method, streams
+
+
+def joint(method, graph, streams, epoch=1):
+    return method.training_step(Batch(graph), Clock("cluster", epoch=epoch, stage_index=1), streams)
+
+
+def by_hand(method, graph):
+    """Embeddings, soft assignment and target from plain formulas."""
+    x = graph.features["node"]
+    x = x if isinstance(x, torch.Tensor) else x.to_dense(torch.float32)
+    z = x
+    for index, layer in enumerate(method.encoder_.encoder_):
+        z = layer(z) if index == len(method.encoder_.encoder_) - 1 else layer(z).relu()
+    kernel = 1 / (1 + torch.cdist(z, method.centers_).square())
+    q = kernel / kernel.sum(dim=1, keepdim=True)
+    return x, z, q, target_distribution(q)
+
+
+@pytest.mark.parametrize("cls", [PamC, SCGC, SCGCStar])
+def test_the_joint_loss_is_the_sum_of_its_terms(cls, graph):
+    method, streams = ready(cls, graph, contrast_weight=0.7, cluster_weight=1.3)
+    x, z, q, p = by_hand(method, graph)
+    hops = "power" if cls is SCGC else "cumulative"
+    context = LossContext(positives=transition_weights(graph.adjacency, 4, hops=hops), clusters=q.argmax(dim=1))
+    loss = PamCLoss(0.5) if cls is PamC else NeighborContrast(0.5 if cls is SCGC else 0.25)
+    expected = 1.3 * assignment_divergence(p, q) + 0.7 * loss(z, context=context)
+    if cls is SCGC:
+        expected = expected + ((method.encoder_.decode(z) - x) ** 2).mean()
+    found = joint(method, graph, streams)
+    torch.testing.assert_close(found.loss, expected, rtol=1e-4, atol=1e-5)
+    trained = {id(parameter) for parameter in method.joint_parameters()}
+    assert (id(method.encoder_.decoder_[0].weight) in trained) == (cls is SCGC)
+    assert id(method.centers_) in trained
+
+
+def test_sdcn_is_the_formula(graph):
+    method, streams = ready(SDCN, graph)
+    x, z, q, p = by_hand(method, graph)
+    transition = transition_weights(graph.adjacency, 1).to_dense(torch.float32)
+    hidden, state = method.encoder_.hidden(x), x
+    for index, weight in enumerate(method.graph_weights_):
+        state = transition @ (state if index == 0 else (state + hidden[index - 1]) / 2) @ weight.t()
+        state = state if index == len(method.graph_weights_) - 1 else state.relu()
+    assigned = state.softmax(dim=1)
+    expected = (
+        ((method.encoder_.decode(z) - x) ** 2).mean()
+        + 0.1 * assignment_divergence(p, q)
+        + 0.01 * assignment_divergence(p, assigned)
+    )
+    torch.testing.assert_close(joint(method, graph, streams).loss, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(method.outputs(graph).assignment, assigned, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("cls", METHODS)
+def test_training_is_reproducible_resumes_bit_for_bit_and_gives_an_assignment(cls, tmp_path, monkeypatch):
+    name = {PamC: "pamc", SCGC: "scgc", SCGCStar: "scgc_star", SDCN: "sdcn"}[cls]
+
+    def run(out=None, **options):
+        return gcl.pipeline(name, "node/karate", seeds=[3], floors=False, trainer=TRAINER, out=out, **SMALL, **options)
+
+    TRAINER = {"epochs": 4, "learning_rate": 1e-3, "checkpoint_every": 1}
+    whole = run().runs[0].outputs
+    assert whole.assignment.shape == (whole.main.shape[0], 3)
+    torch.testing.assert_close(whole.assignment.sum(dim=1), torch.ones(len(whole.main)))
+    assert whole.extras["epoch_assignments"].shape == (4, len(whole.main))
+
+    step = cls.training_step
+
+    def interrupted(self, batch, clock, streams):
+        if clock.stage == "cluster" and clock.epoch == 3:
+            raise KeyboardInterrupt
+        return step(self, batch, clock, streams)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cls, "training_step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / "run")
+    again = gcl.resume(tmp_path / "run").runs[0].outputs
+    for ours, theirs in ((again.main, whole.main), (again.assignment, whole.assignment)):
+        assert torch.equal(ours, theirs)
+    assert torch.equal(again.extras["epoch_assignments"], whole.extras["epoch_assignments"])
+
+
+def test_the_result_is_the_last_epoch_and_the_oracle_is_named_so():
+    result = gcl.pipeline(
+        "pamc", "node/karate", seeds=[0, 1], floors=False, trainer={"epochs": 3}, **{**SMALL, "history": 3}
+    )
+    report = result.scores["assignment"]["trained"]
+    assert report.protocol == "assignment"
+    for details, value in zip(report.details["by_seed"], report.values["accuracy"], strict=True):
+        assert set(details) == {"clusters", "start", "by_silhouette", "by_modularity", "oracle"}
+        assert 0 < value <= 1
+
+
+def test_history_is_kept_before_the_update_and_only_as_far_as_asked(graph):
+    method, streams = ready(PamC, graph, history=2)
+    _, z, q, _ = by_hand(method, graph)
+    joint(method, graph, streams)
+    assert torch.equal(method.history_[0].long(), q.argmax(dim=1))
+    squared = torch.cdist(z, method.centers_).square()
+    assert float(method.label_free_[0, 0]) == pytest.approx(center_silhouette(squared, q.argmax(dim=1)), abs=1e-4)
+    joint(method, graph, streams, epoch=3)
+    assert int((method.history_[:, 0] >= 0).sum()) == 1
+    method, streams = ready(PamC, graph, history=0)
+    joint(method, graph, streams)
+    assert "epoch_assignments" not in method.outputs(graph).extras
+
+
+def test_before_training_there_is_no_assignment(graph):
+    method = PamC(**SMALL)
+    method.build(graph.spec, method.prepare(graph, Streams(0)))
+    assert method.outputs(graph).assignment is None
+
+
+def test_the_silhouette_by_centres():
+    squared = torch.tensor([[1.0, 4.0, 9.0], [16.0, 4.0, 0.0], [0.0, 0.0, 0.0]])
+    expected = ((2 - 1) / 2 + (2 - 0) / 2 + 0) / 3
+    assert center_silhouette(squared, torch.tensor([0, 2, 1])) == pytest.approx(expected)
+    assert center_silhouette(squared[:, :1], torch.tensor([0, 0, 0])) == 0
+
+
+def test_an_empty_cluster_does_no_harm(graph):
+    method, streams = ready(PamC, graph)
+    with torch.no_grad():
+        method.centers_[1] = 1e6
+    output = joint(method, graph, streams)
+    assert int(output.parts["clusters"]) == 2
+    output.loss.backward()
+    assert all(p.grad is None or bool(p.grad.isfinite().all()) for p in method.parameters())
+
+
+def test_clusters_are_counted_by_the_eigengap_where_no_number_is_given(graph):
+    method = PamC(**{**SMALL, "num_clusters": None})
+    with pytest.warns(UserWarning, match=r"the eigengap of the graph says \d+"):
+        prepared = method.prepare(graph, Streams(0))
+    assert len(method.build(graph.spec, prepared).centers_) == int(prepared.tensors["num_clusters"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ready(PamC, graph)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_clusters": 0}, "num_clusters"),
+        ({"embedding_dim": 0}, "out_channels"),
+        ({"pretrain_epochs": -1}, "pretrain_epochs"),
+        ({"pretrain_learning_rate": 0.0}, "pretrain_learning_rate"),
+        ({"history": -1}, "history"),
+        ({"cluster_weight": -1.0}, "cluster_weight"),
+        ({"contrast_weight": float("inf")}, "contrast_weight"),
+    ],
+)
+def test_bad_settings_are_refused(options, message):
+    with pytest.raises(ConfigError, match=message):
+        PamC(**options)
+
+
+def test_what_does_not_fit_the_graph_or_the_loss_is_refused_before_work(graph):
+    with pytest.raises(ConfigError, match="cannot be made of"):
+        PamC(num_clusters=10**6).check(graph.spec)
+    with pytest.raises(ConfigError, match="takes no positives"):
+        PamC(contrast="infonce").check(graph.spec)
+    with pytest.raises(ConfigError, match="needs epoch, node_weight"):
+        PamC(contrast="team_up").check(graph.spec)
