@@ -21,8 +21,9 @@ class Assignment(Clustering):
 
     Where the method kept the assignment of every epoch (``extras["epoch_assignments"]``), the details tell how other
     choices of an epoch would have done: ``start`` (before the first update: pre-training and k-means alone),
-    ``by_silhouette`` and ``by_modularity`` without labels, and ``oracle``, the best epoch of each score by the labels. Deep clustering papers often print the last of these; it is no result, for
-    nobody who needs a clustering has the labels.
+    ``by_silhouette`` and ``by_modularity`` without labels, and ``oracle``, the best epoch of each score by the labels.
+    Deep clustering papers often print the last of these; it is no result, for nobody who needs a clustering has the
+    labels.
 
     Args:
         k, normalize, num_seeds, n_init, algorithm: of the k-means for what has no assignment.
@@ -57,8 +58,8 @@ def epochs_by_choice(history: Tensor, label_free: Tensor, y: Tensor) -> dict[str
         y: classes, ``[N]``.
 
     Returns:
-        ``start``: the first; ``by_silhouette`` and ``by_modularity``: the scores of that epoch (the first of equal ones) and its number,
-        from 1; ``oracle``: the best of each score over all epochs, chosen by the labels.
+        ``start``: the first; ``by_silhouette`` and ``by_modularity``: the scores of that epoch (the first of equal
+        ones) and its number, from 1; ``oracle``: the best of each score over all epochs, chosen by the labels.
     """
     scores = [cluster_scores(labels.long(), y) for labels in history]
     found: dict[str, dict[str, float]] = {"start": scores[0]}
