@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from gcl.data.load import load_dataset
     from gcl.run.certify import certify
+    from gcl.run.cluster import cluster
     from gcl.run.pipeline import pipeline, resume
     from gcl.run.recommend import recommend
     from gcl.run.reproduce import reproduce
@@ -23,6 +24,7 @@ _HOMES = {
     "Result": "gcl.run.result",
     "Run": "gcl.run.run_directory",
     "certify": "gcl.run.certify",
+    "cluster": "gcl.run.cluster",
     "load_dataset": "gcl.data.load",
     "open_run": "gcl.run.run_directory",
     "pipeline": "gcl.run.pipeline",
@@ -36,6 +38,7 @@ __all__ = [
     "Run",
     "__version__",
     "certify",
+    "cluster",
     "load_dataset",
     "open_run",
     "pipeline",

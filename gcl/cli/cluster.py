@@ -3,95 +3,163 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from gcl.cli.common import AsJson, DataRoot, print_json
-from gcl.cli.evaluate import DatasetName, File, Labels
-from gcl.cli.sources import labels_of, read_source
+from gcl.cli.evaluate import DatasetName, Labels
+from gcl.cli.sources import graph_of, labels_of, read_rows
 from gcl.core.errors import ConfigError, DataError
 from gcl.core.files import atomic_write
 
+if TYPE_CHECKING:
+    from gcl.run.cluster import ClusterResult
+
+MOST_SIZES = 20  # sizes that are listed
+
 
 def cluster(
-    file: File,
-    k: Annotated[int | None, typer.Option("--k", help="Number of clusters [number of classes in --labels].")] = None,
+    file: Annotated[str, typer.Argument(help="Embedding or feature file, run folder, or dataset.")],
+    k: Annotated[
+        int | None, typer.Option("--k", help="Number of clusters [number of classes, else by the eigengap].")
+    ] = None,
     labels: Labels = None,
     dataset: DatasetName = None,
-    method: Annotated[Literal["kmeans"], typer.Option(help="How to cluster.")] = "kmeans",
+    method: Annotated[
+        Literal["kmeans", "gmm", "agglomerative", "leiden", "pamc"], typer.Option(help="How to cluster.")
+    ] = "kmeans",
     normalize: Annotated[bool, typer.Option(help="L2-normalise the rows first.")] = True,
     seeds: Annotated[
-        int, typer.Option(help="k-means seeds; the assignment written is that of the lowest inertia.")
+        int, typer.Option(help="How many; the clustering written is the best by the method's own measure.")
     ] = 5,
     algorithm: Annotated[
         Literal["auto", "lloyd", "minibatch"],
         typer.Option(help="Of k-means; auto takes mini-batches from 200,000 rows on."),
     ] = "auto",
+    resolution: Annotated[float, typer.Option(help="Of leiden; larger gives more clusters.")] = 1.0,
+    compare: Annotated[
+        Path | None, typer.Option(help="Another clustering of the same rows (as --labels) to compare with.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the assignment as csv (id, cluster).")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the clusters: png, svg or pdf.")] = None,
     data_root: DataRoot = None,
     json: AsJson = False,
 ) -> None:
-    """Cluster embeddings, and score the clusters where labels are given."""
-    if out is not None and out.suffix != ".csv":
-        raise ConfigError(f"--out {out} must end in .csv")
-    import torch
+    """Cluster embeddings, features or a graph, and score the clusters where labels are given.
 
-    from gcl.core.report import Report
-    from gcl.evaluate.clustering import cluster_scores, kmeans_assign, kmeans_protocol
+    `gcl cluster embeddings.npy --k 7 --labels labels.csv`
 
-    source = read_source(file)
+    `gcl cluster runs/first --method leiden --out clusters.csv`
+    """
+    _check_targets(out, plot)
+    from gcl.evaluate.embedding_files import read_labels
+    from gcl.run.cluster import cluster as run
+    from gcl.run.cluster import compare_clusterings
+
+    source = read_rows(file, data_root)
     try:
         y, _ = labels_of(source, labels, dataset, data_root)
+        adjacency = graph_of(source, dataset, data_root)
     except DataError:
         if labels is not None or dataset is not None or k is None:
             raise
-        y = None  # a run whose data is gone can still be clustered
-    if k is None and y is None:
-        raise ConfigError("give --k, the number of clusters, or --labels to take their number of classes")
-    if seeds < 1:
-        raise ConfigError(f"--seeds must be at least 1, got {seeds}")
-    clusters = int(y[y >= 0].unique().numel()) if k is None and y is not None else k
-    assert clusters is not None
-    fits = [
-        kmeans_assign(source.values, clusters, normalize=normalize, seed=seed, algorithm=algorithm)
-        for seed in range(seeds)
-    ]
-    best = min(range(seeds), key=lambda index: (fits[index].inertia, index))
-    assignment = fits[best].labels
-    sizes = torch.bincount(assignment, minlength=clusters).tolist()
-    record = {
-        "task": "clustering",
-        "n": assignment.numel(),
-        "protocol": kmeans_protocol(normalize, fits[0]),
-        "k": clusters,
-    }
-    report = None
-    if y is not None:
-        scores = [cluster_scores(fit.labels, y) for fit in fits]
-        values = {name: [score[name] for score in scores] for name in scores[0]}
-        report = Report(
-            "clustering", str(record["protocol"]), int((y >= 0).sum()), values, list(range(seeds)), {"k": clusters}
-        )
+        y = adjacency = None  # a run whose data is gone can still be clustered
+    other = None
+    if compare is not None:
+        other = read_labels(compare, ids=source.ids)
+        if other.numel() != source.values.shape[0]:
+            raise DataError(f"{compare} has {other.numel()} rows for {source.values.shape[0]} here; give the same rows")
+    result = run(
+        source.values,
+        k=k,
+        method=method,
+        adjacency=adjacency,
+        y=y,
+        normalize=normalize,
+        seeds=seeds,
+        algorithm=algorithm,
+        resolution=resolution,
+    )
+    agreement = None if other is None else compare_clusterings(result.labels, other)
     if out is not None:
-        ids = source.ids or [str(index) for index in range(assignment.numel())]
-        with (
-            atomic_write(out, overwrite=False) as temporary,
-            open(temporary, "w", newline="", encoding="utf-8") as stream,
-        ):
-            writer = csv.writer(stream)
-            writer.writerow(["id", "cluster"])
-            writer.writerows(zip(ids, assignment.tolist(), strict=True))
+        _write(out, source.ids, result.labels.tolist())
+    if plot is not None:
+        from gcl.report.cluster_plot import plot_clusters
+
+        plot_clusters(source.values, result.labels, plot, normalize=normalize, title=f"{file}: {method}")
+    written = {name: str(path) for name, path in (("out", out), ("plot", plot)) if path is not None}
     if json:
-        scored = {"seeds": list(range(seeds)), "metrics": {}} if report is None else report.to_json()
-        print_json({**record, **scored, "sizes": sizes, **({"out": str(out)} if out else {})})
+        print_json({**_record(result), **({} if agreement is None else {"agreement": agreement}), **written})
         return
-    from gcl.report.table import print_scores, report_console
+    _show(result, agreement, compare, written)
+
+
+def _check_targets(out: Path | None, plot: Path | None) -> None:
+    """Refuses names of files that cannot be written, before any work."""
+    if out is not None and out.suffix != ".csv":
+        raise ConfigError(f"--out {out} must end in .csv")
+    if plot is not None:
+        from gcl.report.compactness_plot import check_plot
+
+        check_plot(plot)
+    for name, path in (("out", out), ("plot", plot)):
+        if path is not None and path.exists():
+            raise ConfigError(f"--{name} {path} exists already; give a new name or remove it")
+
+
+def _write(out: Path, ids: Sequence[str] | None, labels: Sequence[int]) -> None:
+    names = ids or [str(index) for index in range(len(labels))]
+    with atomic_write(out, overwrite=False) as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["id", "cluster"])
+        writer.writerows(zip(names, labels, strict=True))
+
+
+def _record(result: ClusterResult) -> dict[str, object]:
+    scored = (
+        {"seeds": list(range(len(result.runs))), "metrics": {}} if result.report is None else result.report.to_json()
+    )
+    return {
+        "task": "clustering",
+        "n": result.labels.numel(),
+        "protocol": result.runs[0].protocol,
+        **scored,
+        "k": len(result.sizes),
+        "k_from": result.k_from,
+        "chosen": result.chosen,
+        "quality": dict(result.quality),
+        "sizes": result.sizes,
+        "notes": list(result.notes),
+    }
+
+
+def _listed(sizes: Sequence[int]) -> str:
+    if len(sizes) <= MOST_SIZES:
+        return ", ".join(map(str, sizes))
+    ordered = sorted(sizes, reverse=True)
+    rest = ordered[MOST_SIZES:]
+    return f"{', '.join(map(str, ordered[:MOST_SIZES]))} and {len(rest)} more, {rest.count(1)} of one row"
+
+
+def _show(
+    result: ClusterResult, agreement: dict[str, float] | None, compare: Path | None, written: dict[str, str]
+) -> None:
+    from gcl.report.table import print_scores, report_console, score_label
 
     console = report_console()
-    if report is not None:
-        print_scores(console, {"clusters": {"embeddings": report}}, num_seeds=1)
-    console.print(f"{clusters} clusters of sizes {', '.join(map(str, sizes))}", soft_wrap=True)
-    if out is not None:
-        console.print(f"assignment written to {out}", soft_wrap=True)
+    if result.report is not None:
+        print_scores(console, {"clusters": {"embeddings": result.report}}, num_seeds=1)
+    console.print(f"{len(result.sizes)} clusters (k: {result.k_from}) of sizes {_listed(result.sizes)}", soft_wrap=True)
+    if result.quality:
+        values = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in result.quality.items())
+        console.print(f"without labels: {values}", soft_wrap=True)
+    if agreement is not None:
+        values = ", ".join(f"{score_label(name)} {100 * value:.2f}" for name, value in agreement.items())
+        console.print(f"compared with {compare}: {values}", soft_wrap=True)
+    for note in result.notes:
+        console.print(f"note: {note}", soft_wrap=True)
+    for name, path in written.items():
+        console.print(f"{'assignment' if name == 'out' else 'picture'} written to {path}", soft_wrap=True)

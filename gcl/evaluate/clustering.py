@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -11,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 from sklearn.cluster import KMeans, MiniBatchKMeans
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import adjusted_rand_score, f1_score, normalized_mutual_info_score
 from threadpoolctl import threadpool_limits
 from torch import Tensor
@@ -267,7 +269,8 @@ def _kmeans(points: np.ndarray, k: int, seed: int, n_init: int, algorithm: str) 
     if algorithm == "auto":
         algorithm = "minibatch" if len(points) >= MINI_BATCH_FROM else "lloyd"
     options = {"n_clusters": k, "n_init": n_init, "random_state": int(seed)}
-    with threadpool_limits(1):
+    with threadpool_limits(1), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer different rows than clusters: some stay empty
         if algorithm == "minibatch":
             model = MiniBatchKMeans(batch_size=max(BATCH, 2 * k), **options).fit(points)
         else:

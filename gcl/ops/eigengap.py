@@ -16,9 +16,10 @@ MOST = 20
 def eigengap(adjacency: Adjacency, *, most: int = MOST, seed: int = 0) -> int:
     r"""The number of clusters before the widest gap between eigenvalues of the normalised adjacency.
 
-    The eigenvalues of :math:`\tilde D^{-1/2} (A + I) \tilde D^{-1/2}` on the largest connected component are ordered,
-    and k is where :math:`\lambda_k - \lambda_{k+1}` is largest, from 2 on (von Luxburg, *A Tutorial on Spectral
-    Clustering*, 2007, section 8.3). Arcs are taken in both directions. A heuristic: give k where it is known.
+    The eigenvalues of :math:`\tilde D^{-1/2} (A + I) \tilde D^{-1/2}` are ordered, and k is where
+    :math:`\lambda_k - \lambda_{k+1}` is largest, from 2 and from the number of connected components on (von Luxburg,
+    *A Tutorial on Spectral Clustering*, 2007, section 8.3). Components of less than a hundredth of the nodes, or of
+    fewer than three, are set aside. Arcs are taken in both directions. A heuristic: give k where it is known.
 
     Args:
         adjacency: ``[N, N]``.
@@ -26,7 +27,7 @@ def eigengap(adjacency: Adjacency, *, most: int = MOST, seed: int = 0) -> int:
         seed: starts the search for eigenvectors.
 
     Returns:
-        k, from 1 (a component of fewer than three nodes) to ``most``.
+        k, from 1 (no component of three nodes) to ``most``, or the number of components.
 
     Raises:
         DataError: a rectangle, or no node.
@@ -37,19 +38,26 @@ def eigengap(adjacency: Adjacency, *, most: int = MOST, seed: int = 0) -> int:
     values = (adjacency.values() != 0).float().cpu().numpy()
     matrix = sp.csr_matrix((values, adjacency.col.cpu().numpy(), adjacency.row_ptr.cpu().numpy()), shape=(rows, cols))
     matrix = matrix.maximum(matrix.T)
-    _, component = connected_components(matrix, directed=False)
-    inside = component == np.bincount(component).argmax()
-    matrix = matrix[inside][:, inside] + sp.identity(int(inside.sum()), format="csr")
+    count, component = connected_components(matrix, directed=False)
+    sizes = np.bincount(component, minlength=count)
+    kept = np.flatnonzero(sizes >= max(3, 0.01 * rows))
+    parts = [_largest(matrix[component == at][:, component == at], most + 1, seed) for at in kept]
+    found = np.concatenate([np.zeros(0), *parts])
+    ordered = np.sort(found)[::-1][: most + 1]
+    gaps, first = -np.diff(ordered), max(2, len(kept)) - 1
+    if len(gaps) <= first:
+        return max(1, min(len(kept), most))
+    return int(gaps[first:].argmax()) + first + 1
+
+
+def _largest(matrix: sp.csr_matrix, count: int, seed: int) -> np.ndarray:
+    """The largest eigenvalues of a connected graph, at most ``count``."""
     size = matrix.shape[0]
-    if size < 3:
-        return 1
+    matrix = matrix + sp.identity(size, format="csr")
     scale = sp.diags(1 / np.sqrt(np.asarray(matrix.sum(axis=1)).ravel()))
     normalised = sp.csr_matrix(scale @ matrix @ scale)
-    wanted = min(most + 1, size)
-    if wanted >= size:
-        found = np.linalg.eigvalsh(normalised.toarray())
-    else:
-        start = np.random.default_rng(seed).random(size)
-        found = eigsh(normalised, k=wanted, which="LA", v0=start, return_eigenvectors=False, tol=1e-6)
-    gaps = -np.diff(np.sort(found)[::-1][:wanted])
-    return int(gaps[1:].argmax()) + 2
+    if size <= 4 * count:
+        return np.linalg.eigvalsh(normalised.toarray())
+    start = np.random.default_rng(seed).random(size)
+    values: np.ndarray = eigsh(normalised, k=count, which="LA", v0=start, return_eigenvectors=False, tol=1e-6)
+    return values

@@ -92,7 +92,6 @@ def test_clusters_and_labels(gcl):
     np.save("halves.npy", Y + 0.5)
     refused(gcl("cluster", "z.npy", "--k", 0), "k", "0")
     refused(gcl("cluster", "z.npy", "--k", 6), "6", "5")
-    refused(gcl("cluster", "z.npy"), "--k")
     refused(gcl("cluster", "z.npy", "--k", 2, "--labels", "short.npy"), "4", "5")
     refused(gcl("evaluate", "clustering", "z.npy", "--labels", "halves.npy"), "label")
     refused(gcl("evaluate", "classification", "z.npy", "--labels", "short.npy"), "4", "5")

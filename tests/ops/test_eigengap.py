@@ -22,6 +22,14 @@ def test_planted_blocks_are_counted_with_isolated_nodes_aside(k):
     assert eigengap(of_networkx(graph)) == k
 
 
+def test_components_count_and_small_ones_do_not():
+    graph = nx.disjoint_union_all([nx.gnp_random_graph(60, 0.4, seed=seed) for seed in range(3)])
+    graph = nx.disjoint_union(graph, nx.path_graph(2))
+    assert eigengap(of_networkx(graph)) == 3
+    graph = nx.disjoint_union(graph, nx.planted_partition_graph(2, 60, 0.5, 0.01, seed=3))
+    assert eigengap(of_networkx(graph)) == 5
+
+
 def test_small_graphs_agree_with_dense_eigenvalues():
     for seed in range(5):
         graph = nx.connected_watts_strogatz_graph(12, 4, 0.3, seed=seed)
@@ -36,5 +44,6 @@ def test_small_graphs_agree_with_dense_eigenvalues():
 def test_tiny_graphs_and_bad_ones():
     assert eigengap(of_networkx(nx.empty_graph(4))) == 1
     assert eigengap(of_networkx(nx.path_graph(3))) == 2
+    assert eigengap(of_networkx(nx.disjoint_union_all([nx.complete_graph(4)] * 3))) == 3
     with pytest.raises(DataError, match="square"):
         eigengap(Adjacency.from_edge_index(torch.zeros(2, 0, dtype=torch.int64), (2, 3)))

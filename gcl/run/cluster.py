@@ -1,0 +1,204 @@
+"""Clustering of embeddings, features or a graph, in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from gcl.core.adjacency import Adjacency
+from gcl.core.errors import ConfigError, DataError, unknown
+from gcl.core.graph import Graph
+from gcl.core.report import Report
+from gcl.data.labels import as_labels
+from gcl.evaluate.cluster_methods import ClusterMethod, Clusters, find_clusters
+from gcl.evaluate.cluster_quality import cluster_quality
+from gcl.evaluate.clustering import KMeansAlgorithm, cluster_scores
+from gcl.evaluate.embeddings import as_embeddings
+from gcl.ops.eigengap import eigengap
+from gcl.ops.knn_graph import knn_graph
+from gcl.run.pipeline import pipeline
+
+Method = Literal["kmeans", "gmm", "agglomerative", "leiden", "pamc"]
+NEIGHBOURS = 10  # of the graph that is made where there is none
+MOST_ROWS = 50_000  # for which it is made: it compares all pairs
+
+
+@dataclass(frozen=True, eq=False)
+class ClusterResult:
+    """Clusterings by several seeds, one of them chosen without labels.
+
+    Args:
+        runs: one clustering a seed.
+        chosen: position of the one of the highest score.
+        k_from: where the number of clusters came from, in words.
+        quality: measures of the chosen one that look at no label, see
+            :func:`gcl.evaluate.cluster_quality.cluster_quality`.
+        report: scores of every seed against labels, where there are some.
+        notes: what a reader should know.
+    """
+
+    runs: Sequence[Clusters]
+    chosen: int
+    k_from: str
+    quality: Mapping[str, float]
+    report: Report | None = None
+    notes: Sequence[str] = field(default_factory=tuple)
+
+    @property
+    def labels(self) -> Tensor:
+        """The chosen clustering, int64 ``[N]``."""
+        return self.runs[self.chosen].labels
+
+    @property
+    def sizes(self) -> list[int]:
+        """Rows in each cluster."""
+        sizes: list[int] = self.labels.bincount().tolist()
+        return sizes
+
+
+def cluster(
+    z: Tensor,
+    *,
+    k: int | None = None,
+    method: Method = "kmeans",
+    adjacency: Adjacency | None = None,
+    y: Tensor | None = None,
+    normalize: bool = True,
+    seeds: int = 5,
+    algorithm: KMeansAlgorithm = "auto",
+    resolution: float = 1.0,
+    settings: Mapping[str, Any] | None = None,
+) -> ClusterResult:
+    """Clusters rows by several seeds, takes the best by the method's own measure, and scores them.
+
+    Args:
+        z: embeddings or features, ``[N, d]``, finite.
+        k: clusters; ``None`` takes the number of classes in ``y``, else the eigengap of the graph. ``leiden`` finds it.
+        method: ``kmeans``, ``gmm``, ``agglomerative``, ``leiden`` (see
+            :func:`gcl.evaluate.cluster_methods.find_clusters`) or ``pamc``, which trains
+            :class:`gcl.methods.pamc.PamC` on the rows as features.
+        adjacency: a graph over the rows, ``[N, N]``. Where ``leiden``, ``pamc`` or the eigengap needs one and there is
+            none, each row is joined to its 10 nearest, up to 50,000 rows.
+        y: labels to score against, ``[N]``, -1 = unlabelled. No choice looks at them, but the number of classes.
+        normalize: scale rows to unit length first (not for ``pamc``).
+        seeds: how many, from 1. ``agglomerative`` takes one.
+        algorithm: of k-means.
+        resolution: of ``leiden``.
+        settings: of ``pamc``, as in :func:`gcl.pipeline`.
+
+    Raises:
+        ConfigError: an unknown method, a number out of range, or options that do not go together.
+        DataError: rows, labels or a graph that cannot be used.
+    """
+    if method not in get_args(Method):
+        raise ConfigError(unknown("clustering method", str(method), get_args(Method)))
+    if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1:
+        raise ConfigError(f"seeds must be a whole number from 1, got {seeds!r}")
+    if method == "leiden" and k is not None:
+        raise ConfigError("leiden finds the number of clusters itself; leave k out, and set the resolution for more")
+    if settings and method != "pamc":
+        raise ConfigError("settings belong to method pamc; leave them out")
+    z = as_embeddings(z)
+    if y is not None:
+        y = as_labels(y, z.shape[0])
+    notes: list[str] = []
+    classes = 0 if y is None else int(y[y >= 0].unique().numel())
+    graph = adjacency
+    if graph is None and (method in ("leiden", "pamc") or (k is None and not classes)):
+        graph = _neighbours(z, normalize, notes)
+    k_from = "given"
+    if method == "leiden":
+        k_from = f"found by leiden, resolution {resolution:g}"
+    elif k is None and classes:
+        k, k_from = classes, "the number of classes"
+    elif k is None:
+        assert graph is not None
+        k, k_from = eigengap(graph), "the eigengap of the graph"
+    if bool((z == z[:1]).all()):
+        notes.append("all rows are equal, so any clustering of them is arbitrary")
+    count = 1 if method == "agglomerative" else seeds
+    runs: list[Clusters] = []
+    for seed in range(count):
+        if method == "pamc":
+            assert graph is not None
+            runs.append(_by_pamc(z, graph, k, seed, settings or {}))
+        else:
+            runs.append(
+                find_clusters(
+                    z,
+                    k,
+                    method=_plain(method),
+                    adjacency=graph,
+                    normalize=normalize,
+                    seed=seed,
+                    algorithm=algorithm,
+                    resolution=resolution,
+                )
+            )
+    chosen = max(range(count), key=lambda index: (runs[index].score, -index))
+    report = None
+    if y is not None and classes:
+        scores = [cluster_scores(run.labels, y) for run in runs]
+        values = {name: [score[name] for score in scores] for name in scores[0]}
+        details = {"k": k, "chosen": chosen}
+        report = Report("clustering", runs[0].protocol, int((y >= 0).sum()), values, list(range(count)), details)
+    quality = cluster_quality(z, runs[chosen].labels, adjacency=adjacency, normalize=normalize)
+    return ClusterResult(runs, chosen, k_from, quality, report, tuple(notes))
+
+
+def compare_clusterings(first: Tensor, second: Tensor) -> dict[str, float]:
+    """How far two clusterings of the same rows agree: ``nmi``, ``ari``, and ``matched``, the share of rows in matched
+    clusters.
+
+    Args:
+        first: int ``[N]``.
+        second: int ``[N]``, -1 = left out.
+
+    Raises:
+        DataError: lengths that differ.
+    """
+    if first.shape != second.shape:
+        raise DataError(f"one clustering has {first.numel()} rows and the other {second.numel()}; give the same rows")
+    scores = cluster_scores(first, second)
+    return {"nmi": scores["nmi"], "ari": scores["ari"], "matched": scores["accuracy"]}
+
+
+def _plain(method: str) -> ClusterMethod:
+    assert method in get_args(ClusterMethod)
+    return method  # type: ignore[return-value]
+
+
+def _neighbours(z: Tensor, normalize: bool, notes: list[str]) -> Adjacency:
+    if z.shape[0] > MOST_ROWS:
+        raise DataError(
+            f"a graph of neighbours compares all pairs and takes up to {MOST_ROWS:,} rows, got {z.shape[0]:,}; "
+            "give a graph, or k where only the number of clusters is missing"
+        )
+    k = min(NEIGHBOURS, z.shape[0] - 1)
+    if k < 1:
+        raise DataError("one row alone has no neighbours; give at least two rows")
+    similarity: Literal["cosine", "heat"] = "cosine" if normalize else "heat"
+    notes.append(f"the graph joins each row to its {k} nearest ({'cosine' if normalize else 'euclidean'})")
+    return knn_graph(z, k, similarity=similarity)
+
+
+def _by_pamc(z: Tensor, adjacency: Adjacency, k: int | None, seed: int, settings: Mapping[str, Any]) -> Clusters:
+    result = pipeline(
+        "pamc",
+        Graph.homogeneous(z.float(), adjacency),
+        seeds=[seed],
+        floors=False,
+        evaluate=False,
+        progress=False,
+        **{"num_clusters": k, "trainer": {"epochs": 200, "learning_rate": 1e-3}, **settings},
+    )
+    assignment = result.runs[0].outputs.assignment
+    assert assignment is not None
+    labels = assignment.argmax(dim=1)
+    used, code = labels.unique(return_inverse=True)
+    sharpness = float(torch.log(assignment.amax(dim=1)).mean())
+    return Clusters(code if used.numel() < assignment.shape[1] else labels, sharpness, "pamc")

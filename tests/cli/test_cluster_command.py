@@ -1,0 +1,77 @@
+"""``gcl cluster`` as people use it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def rows(gcl):
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1, 2], 30)
+    np.save("z.npy", (np.eye(3)[y] + 0.05 * rng.normal(size=(90, 3))).astype(np.float32))
+    Path("y.csv").write_text("id,label\n" + "".join(f"{index},{label}\n" for index, label in enumerate(y)))
+    return y
+
+
+@pytest.mark.parametrize("method", ["kmeans", "gmm", "agglomerative", "leiden"])
+def test_every_method_writes_scores_and_draws(gcl, rows, method):
+    number = () if method == "leiden" else ("--k", 3)
+    done = gcl(
+        "cluster", "z.npy", *number, "--method", method, "--labels", "y.csv", "--seeds", 2, "--out", "c.csv",
+        "--plot", "c.png", "--json",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert done.json["n"] == 90
+    assert done.json["metrics"]["nmi"]["mean"] > 0.7
+    assert done.json["quality"]["silhouette"] > 0.3
+    assert Path("c.png").stat().st_size > 1000
+    assert len(Path("c.csv").read_text().splitlines()) == 91
+    again = gcl("cluster", "z.npy", "--k", 3, "--compare", "c.csv", "--json")
+    assert again.json["agreement"]["nmi"] > 0.7
+
+
+def test_datasets_and_runs_bring_their_graph(gcl):
+    done = gcl("cluster", "karate", "--method", "leiden", "--seeds", 1)
+    assert done.code == 0, done.err
+    assert "modularity" in done.out
+    quick = ("trainer.epochs=2", "evaluate=false", "floors=false", "--quiet")
+    assert gcl("train", "grace", "karate", *quick, "--out", "run").code == 0
+    record = gcl("cluster", "run", "--json").json
+    assert record["k_from"] == "the number of classes"
+    assert {"silhouette", "modularity", "conductance"} <= set(record["quality"])
+
+
+def test_without_a_number_the_eigengap_decides_and_says_so(gcl, rows):
+    done = gcl("cluster", "z.npy", "--seeds", 1)
+    assert done.code == 0, done.err
+    assert "3 clusters (k: the eigengap of the graph)" in done.out
+    assert "note: the graph joins each row to its 10 nearest" in done.out
+
+
+def test_many_sizes_are_cut_short(gcl, rows):
+    out = gcl("cluster", "z.npy", "--k", 40, "--seeds", 1).out
+    assert "and 20 more" in out
+
+
+def test_mistakes_are_one_sentence(gcl, rows):
+    np.save("equal.npy", np.ones((5, 2), dtype=np.float32))
+    assert "all rows are equal" in gcl("cluster", "equal.npy", "--k", 2, "--seeds", 1).out
+    Path("taken.png").write_text("")
+    Path("short.csv").write_text("cluster\n0\n1\n")
+    for arguments, words in (
+        (("nothing.npy", "--k", 2), "does not exist"),
+        (("z.npy", "--k", 2, "--plot", "p.bmp"), ".png"),
+        (("z.npy", "--k", 2, "--plot", "taken.png"), "exists already"),
+        (("z.npy", "--k", 2, "--method", "leiden"), "leave k out"),
+        (("z.npy", "--k", 2, "--compare", "short.csv"), "2 rows for 90"),
+        (("z.npy", "--k", 2, "--method", "pamc", "--seeds", 0), "seeds"),
+        (("davis", "--k", 2), "no features"),
+    ):
+        done = gcl("cluster", *arguments)
+        assert done.code == 2, (arguments, done.out, done.err)
+        assert words in done.err, (arguments, done.err)
+        assert "Traceback" not in done.err
