@@ -5,7 +5,20 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
-FAMILIES = ("loss", "loss-options", "epoch", "propagation", "csgcl-preparation", "probe", "pot", "lightgcl", "growth")
+FAMILIES = (
+    *(
+        "loss",
+        "loss-options",
+        "epoch",
+        "propagation",
+        "csgcl-preparation",
+        "probe",
+        "pot",
+        "lightgcl",
+        "pamc",
+        "growth",
+    ),
+)
 
 
 def load_family(name: str) -> ModuleType:
