@@ -54,12 +54,6 @@ def sparse_product(
     return product.to(x.dtype)
 
 
-def transposed_product(adjacency: Adjacency, x: Tensor, values: Tensor) -> Tensor:
-    """The product of the transpose with ``x``, ``[rows, d]``; values in the order of the adjacency's arcs."""
-    product: Tensor = _SparseProduct.apply(x, values, adjacency, True)
-    return product
-
-
 def check_factor(shape: tuple[int, int], x: Tensor) -> None:
     """Refuses what cannot be multiplied by a sparse matrix of a shape."""
     if x.dim() != 2 or x.shape[0] != shape[1] or not x.is_floating_point():

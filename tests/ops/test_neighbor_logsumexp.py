@@ -46,6 +46,12 @@ def reference(a, b, adjacency, temperature, diagonal, weight=None):
     return torch.stack(rows)
 
 
+@pytest.fixture(params=[2**17, 7], ids=["one piece", "pieces"], autouse=True)
+def piece(request, monkeypatch):
+    """All arcs at once, and a few rows at a time."""
+    monkeypatch.setattr("gcl.ops.neighbor_logsumexp.PIECE", request.param)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("temperature", [0.05, 0.5])
 @pytest.mark.parametrize("diagonal", [None, 0.0, -2.5])
