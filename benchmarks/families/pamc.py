@@ -18,9 +18,9 @@ from gcl.ops.transition_weights import transition_weights
 
 TITLE = "PamC"
 SUMMARY = (
-    "The loss and its gradient by embeddings of 10 columns, positives within 4 hops of a graph of 3 nearest "
-    "neighbours (of random points; about 140 pairs a row, as USPS has), 10 clusters, scale 0.5. The plain side gathers the ends of "
-    "every pair, scatters to rows, and multiplies one-hot memberships with all embeddings, as the published formula "
+    "The loss and its gradient by embeddings of 10 columns, positives within 4 hops of a graph of 3 nearest neighbours "
+    "(of random points; about 140 pairs a row, as USPS has), 10 clusters, scale 0.5. The plain side gathers the ends "
+    "of every pair, scatters to rows, and multiplies one-hot memberships with all embeddings, as the published formula "
     "reads; that of the exact loss has the dense matrix of similarities. Growth: 2 hops, the same number of neighbours "
     "a row at every size."
 )
