@@ -6,11 +6,13 @@ import math
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from gcl.core.context import LossContext
 from gcl.core.errors import ConfigError, DataError
+from gcl.losses.blocks import cluster_sums
 from gcl.losses.functional import EVERY_NODE, anchor_weights, check_temperature, unit_pair
+from gcl.ops.kmeans import lloyd
 from gcl.ops.product_logsumexp import product_logsumexp
 from gcl.ops.unit_rows import unit_rows
 
@@ -33,6 +35,10 @@ class OneWayInfoNCE(nn.Module):
         temperature: :math:`\tau`, above 0.
         normalize: cosine similarities; ``False`` = inner products.
         positive_clip: c, above 0; ``None`` = not clipped.
+        num_clusters: so many clusters of the keys, found anew in every step by a few iterations of k-means, stand for
+            all keys, each by its mean row and size: a lower bound of the exact term
+            (:func:`gcl.losses.blocks.block_repulsion` with ``rows="nodes"``), in time linear in the keys. ``None`` =
+            exact.
 
     Raises:
         ConfigError: a value out of range.
@@ -41,16 +47,28 @@ class OneWayInfoNCE(nn.Module):
     needs: ClassVar[tuple[str, ...]] = ()
     takes_keys: ClassVar[bool] = True  # reads ``LossContext.keys``
 
-    def __init__(self, temperature: float = 0.2, *, normalize: bool = True, positive_clip: float | None = None):
+    def __init__(
+        self,
+        temperature: float = 0.2,
+        *,
+        normalize: bool = True,
+        positive_clip: float | None = None,
+        num_clusters: int | None = None,
+    ):
         super().__init__()
         check_temperature(temperature)
         if positive_clip is not None and (
             isinstance(positive_clip, bool) or not (math.isfinite(positive_clip) and positive_clip > 0)
         ):
             raise ConfigError(f"positive_clip must be a finite number above 0 or null, got {positive_clip!r}")
+        if num_clusters is not None and (
+            isinstance(num_clusters, bool) or not isinstance(num_clusters, int) or num_clusters < 1
+        ):
+            raise ConfigError(f"num_clusters must be a whole number from 1, or null, got {num_clusters!r}")
         self.temperature = temperature
         self.normalize = normalize
         self.positive_clip = positive_clip
+        self.num_clusters = num_clusters
 
     def forward(self, z1: Tensor, z2: Tensor | None = None, *, context: LossContext | None = None) -> Tensor:
         """The mean loss over the anchors, a scalar.
@@ -93,14 +111,30 @@ class OneWayInfoNCE(nn.Module):
         positive = (
             similarity if self.positive_clip is None else similarity.clamp(-self.positive_clip, self.positive_clip)
         )
-        if context.keys is None:
-            repulsion = product_logsumexp(
-                rows, keys, temperature=self.temperature, row_weight=weights, memory=TILE_MEMORY
-            )
-            assert isinstance(repulsion, Tensor)
-        else:
+        if context.keys is not None:
             repulsion = torch.dot(weights, self._sampled(rows, keys, similarity, context).to(weights.dtype))
+        elif self.num_clusters is not None:
+            repulsion = self._by_clusters(rows, keys, weights, context)
+        else:
+            whole = product_logsumexp(rows, keys, temperature=self.temperature, row_weight=weights, memory=TILE_MEMORY)
+            assert isinstance(whole, Tensor)
+            repulsion = whole
         return repulsion - torch.dot(weights, positive.to(weights.dtype))
+
+    def _by_clusters(self, rows: Tensor, keys: Tensor, weights: Tensor, context: LossContext) -> Tensor:
+        """The weighted log-sum-exp over the means of the keys' clusters, each as often as it has members; a scalar."""
+        assert self.num_clusters is not None
+        labels = lloyd(keys, self.num_clusters, generator=Generator().manual_seed(context.epoch))
+        sums, counts, _ = cluster_sums(keys, labels)
+        value = product_logsumexp(
+            rows,
+            sums / counts.unsqueeze(1),
+            temperature=self.temperature,
+            key_bias=counts.log() * self.temperature,
+            row_weight=weights,
+        )
+        assert isinstance(value, Tensor)
+        return value
 
     def _sampled(self, rows: Tensor, keys: Tensor, similarity: Tensor, context: LossContext) -> Tensor:
         """The log-sum-exp of each anchor, ``[n]``: its positive, and sampled others that stand for all others."""
@@ -117,4 +151,7 @@ class OneWayInfoNCE(nn.Module):
 
     def extra_repr(self) -> str:
         """The arguments."""
-        return f"temperature={self.temperature}, normalize={self.normalize}, positive_clip={self.positive_clip}"
+        clusters = "" if self.num_clusters is None else f", num_clusters={self.num_clusters}"
+        return (
+            f"temperature={self.temperature}, normalize={self.normalize}, positive_clip={self.positive_clip}{clusters}"
+        )

@@ -11,6 +11,7 @@ from gcl.core.context import LossContext
 from gcl.core.errors import ConfigError, DataError
 from gcl.losses.bpr import bpr_loss
 from gcl.losses.one_way_infonce import OneWayInfoNCE
+from gcl.ops.kmeans import lloyd
 
 
 def random_views(num=12, dim=4, scale=1.0, seed=0):
@@ -158,3 +159,32 @@ def test_bpr_equals_the_formula_and_stays_finite():
     assert torch.autograd.gradcheck(bpr_loss, inputs)
     with pytest.raises(DataError, match="one shape"):
         bpr_loss(users, positives[:3], negatives)
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+def test_clusters_of_the_keys_give_a_lower_bound_that_closes(normalize):
+    z1, z2 = (view.requires_grad_() for view in random_views(num=40, dim=3))
+    exact = float(OneWayInfoNCE(0.5, normalize=normalize)(z1, z2).detach())
+    values = [
+        float(OneWayInfoNCE(0.5, normalize=normalize, num_clusters=k)(z1, z2).detach()) for k in (1, 4, 16, 40, 99)
+    ]
+    assert all(value <= exact + 1e-9 for value in values)
+    assert values[0] < values[1] < values[2] < exact
+    assert values[3] == values[4] == pytest.approx(exact, rel=1e-12)  # each key its own cluster
+
+
+def test_clusters_of_the_keys_by_their_formula_with_anchors_and_repeats():
+    z1, z2 = random_views(num=20, dim=3)
+    anchors, counts = torch.tensor([1, 5, 7]), torch.tensor([2, 1, 1])
+    loss = OneWayInfoNCE(0.5, normalize=False, num_clusters=4)
+    context = LossContext(epoch=3, anchors=anchors, counts=counts)
+    labels = lloyd(z2, 4, generator=torch.Generator().manual_seed(3))
+    total = 0.0
+    for anchor, count in zip(anchors.tolist(), counts.tolist(), strict=True):
+        parts = [z2[labels == c] for c in labels.unique()]
+        terms = [len(part) * math.exp(float(z1[anchor] @ part.mean(dim=0)) / 0.5) for part in parts]
+        total += count / 4 * (math.log(sum(terms)) - float(z1[anchor] @ z2[anchor]) / 0.5)
+    assert float(loss(z1, z2, context=context)) == pytest.approx(total, rel=1e-9)
+    assert float(loss.contrast(z1[anchors], z2, context)) == pytest.approx(total, rel=1e-9)
+    with pytest.raises(ConfigError, match="num_clusters"):
+        OneWayInfoNCE(num_clusters=0)
