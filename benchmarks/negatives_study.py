@@ -1,0 +1,190 @@
+"""GRACE with all pairs, with sampled anchors, and with clusters in place of negatives, at equal epochs.
+
+    python -m benchmarks.negatives_study node/cora --out study [--seeds 3] [--clusters 50]
+
+trains each variant with GRACE's settings for the dataset and gives accuracy (linear probe on 20 random splits), seconds
+an epoch and peak memory of the process that trained it. Then it trains with all pairs once more, and at a few epochs
+compares the gradient of each variant's negative term with the exact one, by cosine, at the projections of two fresh views.
+One record a run goes to ``--records``, by default ``experiments/results/negatives``; what has a record is not run again.
+Times count only where nothing else runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import gcl
+from gcl.core.context import LossContext
+from gcl.core.files import write_json
+from gcl.core.resolve import resolve
+from gcl.core.streams import Streams
+from gcl.data.load import load_dataset
+from gcl.methods.grace import GRACE
+from gcl.ops.unit_rows import unit_rows
+from gcl.report.environment import describe_environment
+from gcl.run.settings import experiment_file, read_yaml
+from gcl.train.trainer import Trainer
+
+RECORDS = Path(__file__).resolve().parent.parent / "experiments" / "results" / "negatives"
+EPOCHS = (1, 10, 50, 100, 200, 400, 800)
+
+
+def variants(clusters: int) -> dict[str, dict[str, Any]]:
+    """Settings beside the dataset's own, by name."""
+    return {
+        "all pairs": {},
+        "1,024 anchors": {"anchors": 1024},
+        f"PamC, k-means with {clusters}": {"loss": {"proxy": "meta_nodes", "num_clusters": clusters}},
+        "PamC, communities": {"loss": {"proxy": "meta_nodes"}},
+        f"blocks, k-means with {clusters}": {"loss": {"num_clusters": clusters}},
+        "blocks, communities": {"loss": {}},
+    }
+
+
+def main() -> None:
+    """Runs what has no record, and prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dataset")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--records", type=Path, default=RECORDS)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--clusters", type=int, default=50)
+    parser.add_argument("--epochs", type=int, help="in place of the settings'")
+    parser.add_argument("--one", nargs=2, metavar=("VARIANT", "SEED"), help="train this alone and print its record")
+    given = parser.parse_args()
+    if given.one:
+        print(json.dumps(train(given, given.one[0], int(given.one[1]))))
+        return
+    path = given.records / f"{given.dataset.rpartition('/')[2]}.json"
+    record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"runs": [], "cosines": {}}
+    for seed in range(given.seeds):
+        for name in variants(given.clusters):
+            if not any((run["variant"], run["seed"]) == (name, seed) for run in record["runs"]):
+                record["runs"].append(apart(name, seed))
+                write_json(path, record)
+    if not record["cosines"]:
+        record["cosines"] = cosines(given)
+        write_json(path, record)
+    print("\n".join(table(record)))
+
+
+def apart(name: str, seed: int) -> dict[str, Any]:
+    """One run in a process of its own, for its memory."""
+    command = [sys.executable, "-m", "benchmarks.negatives_study", *sys.argv[1:], "--one", name, str(seed)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(done.stderr[-2000:])
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def train(given: argparse.Namespace, name: str, seed: int) -> dict[str, Any]:
+    """Trains and scores one variant."""
+    settings = merged(given, name)
+    result = gcl.pipeline(
+        "grace",
+        given.dataset,
+        seeds=[seed],
+        floors=False,
+        evaluate={"classification": {"name": "classification", "splits": "random-10/10/80"}},
+        progress=False,
+        out=given.out / f"{given.dataset.rpartition('/')[2]}-{name}-{seed}".replace(" ", "-").replace(",", ""),
+        **settings,
+    )
+    run, environment = result.runs[0], describe_environment()
+    return {
+        "variant": name,
+        "seed": seed,
+        "accuracy": run.scores["trained"]["classification"].mean("accuracy"),
+        "epochs": run.fit["epochs"],
+        "seconds": run.cost["seconds"]["train"],
+        "peak_memory_bytes": run.cost["peak_memory_bytes"],
+        "environment": {key: environment[key] for key in ("commit", "processor", "threads")},
+    }
+
+
+def merged(given: argparse.Namespace, name: str) -> dict[str, Any]:
+    """Settings of a variant: the shipped ones of the dataset with another loss."""
+    preset = experiment_file("grace", load_dataset(given.dataset).name)
+    base = {} if preset is None else read_yaml(preset)
+    change = variants(given.clusters)[name]
+    found: dict[str, Any] = {"anchors": change.get("anchors")}
+    if given.epochs is not None:
+        found["trainer"] = {"epochs": given.epochs}
+    if "loss" in change:
+        temperature = (base.get("loss") or {}).get("temperature", 0.4)
+        found["loss"] = {"name": "block_infonce", "temperature": temperature, **change["loss"]}
+    return found
+
+
+def cosines(given: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """Cosine of the gradient of each variant's negative term with the exact one, by variant and epoch."""
+    graph = load_dataset(given.dataset).graph.for_training()
+    preset = experiment_file("grace", load_dataset(given.dataset).name)
+    base = {} if preset is None else read_yaml(preset)
+    options = {key: base[key] for key in ("augment", "encoder", "projector", "loss") if key in base}
+    trainer = dict(base.get("trainer") or {})
+    if given.epochs is not None:
+        trainer["epochs"] = given.epochs
+    streams, method = Streams(0), GRACE(**options)
+    torch.manual_seed(0)
+    method.build(graph.spec, method.prepare(graph, streams))
+    communities = resolve("communities", "communities").fit(graph, generator=streams.generator("communities"))
+    clusters = communities.labels_
+    exact = method.loss_
+    found: dict[str, dict[str, float]] = {name: {} for name in variants(given.clusters) if name != "all pairs"}
+
+    def compare(clock: Any, record: Any) -> None:
+        if clock.epoch not in EPOCHS:
+            return
+        views = method.two_views(graph, streams)
+        assert views is not None
+        h = [unit_rows(method.projector_(view)).detach().requires_grad_() for view in views]
+
+        def gradient(loss: Any, context: LossContext) -> Tensor:
+            return torch.cat([part.flatten() for part in torch.autograd.grad(loss.negative_term(*h, context), h)])
+
+        context = LossContext(epoch=clock.epoch, clusters=clusters)
+        whole = gradient(exact, context)
+        for name, change in variants(given.clusters).items():
+            if name == "all pairs":
+                continue
+            if "anchors" in change:
+                order = torch.randperm(graph.num_nodes, generator=torch.Generator().manual_seed(clock.epoch))
+                part = gradient(exact, LossContext(epoch=clock.epoch, anchors=order[: change["anchors"]].sort().values))
+            else:
+                loss = resolve("loss", {"name": "block_infonce", "temperature": exact.temperature, **change["loss"]})
+                part = gradient(loss, context)
+            found[name][str(clock.epoch)] = float(torch.cosine_similarity(whole, part, dim=0))
+
+    Trainer(**trainer).fit(method, graph, streams=streams, progress=False, on_epoch=compare)
+    return found
+
+
+def table(record: dict[str, Any]) -> list[str]:
+    """Markdown."""
+    lines = [
+        "| negatives | accuracy | s an epoch | MiB | cosine with the exact gradient, by epoch |",
+        "| --- | ---: | ---: | ---: | --- |",
+    ]
+    for name in dict.fromkeys(run["variant"] for run in record["runs"]):
+        runs = [run for run in record["runs"] if run["variant"] == name]
+        accuracy = torch.tensor([100 * run["accuracy"] for run in runs])
+        spread = f" ± {float(accuracy.std()):.2f}" if len(runs) > 1 else ""
+        seconds = min(run["seconds"] / max(run["epochs"], 1) for run in runs)
+        memory = max(run["peak_memory_bytes"] for run in runs) / 2**20
+        along = ", ".join(f"{epoch}: {value:.2f}" for epoch, value in record["cosines"].get(name, {}).items())
+        lines.append(f"| {name} | {float(accuracy.mean()):.2f}{spread} | {seconds:.3f} | {memory:.0f} | {along} |")
+    return lines
+
+
+if __name__ == "__main__":
+    main()
