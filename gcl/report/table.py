@@ -76,6 +76,27 @@ def beaten_floors(rows: Mapping[str, Report], trained: str, metric: str) -> str:
     return f"{score_label(metric)}, in points: {'; '.join(parts)}"
 
 
+CHOICES = {
+    "start": "before the first update",
+    "by_silhouette": "epoch by silhouette",
+    "by_modularity": "epoch by modularity",
+    "oracle": "oracle, by the labels: no result",
+}
+
+
+def other_epochs(report: Report) -> str:
+    """One sentence: what other choices of an epoch than the last would have given, where a method kept them."""
+    seeds = report.details.get("by_seed", [report.details])
+    if not all("oracle" in details for details in seeds):
+        return ""
+    metric = next(iter(report.values))
+    parts = [
+        f"{words} {100 * sum(details[name][metric] for details in seeds) / len(seeds):.2f}"
+        for name, words in CHOICES.items()
+    ]
+    return f"{score_label(metric)} of other epochs than the last: {'; '.join(parts)}"
+
+
 def diagnostics_line(values: Mapping[str, float]) -> str:
     """The label-free diagnostics of the trained embeddings in one line."""
     return "diagnostics: " + ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in values.items())
@@ -92,6 +113,7 @@ def print_scores(console: Console, scores: Mapping[str, Mapping[str, Report]], *
         for table in score_tables(rows):
             console.print(table)
         sentence = beaten_floors(rows, "trained", next(iter(last.values))) if "trained" in rows else ""
-        if sentence:
-            console.print(sentence)
+        for line in (sentence, other_epochs(last)):
+            if line:
+                console.print(line)
         console.print()

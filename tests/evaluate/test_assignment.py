@@ -6,6 +6,7 @@ import torch
 from gcl.core.adjacency import Adjacency
 from gcl.core.context import Outputs
 from gcl.core.graph import Graph
+from gcl.core.report import Report
 from gcl.evaluate.assignment import Assignment
 from gcl.evaluate.clustering import Clustering, cluster_scores
 
@@ -44,3 +45,20 @@ def test_other_epochs_stand_in_the_details_and_only_the_oracle_sees_labels(held)
     assert report.details["by_modularity"] == {**cluster_scores(history[0].long(), Y), "epoch": 1}
     assert report.details["start"] == cluster_scores(history[0].long(), Y)
     assert report.details["oracle"]["accuracy"] == 1.0
+
+
+def test_the_table_says_what_other_epochs_would_have_given():
+    from gcl.report.table import other_epochs
+
+    def details(value):
+        choices = ("start", "by_silhouette", "by_modularity", "oracle")
+        return {name: {"accuracy": value + at / 100} for at, name in enumerate(choices)}
+
+    one = Report("clustering", "assignment", 6, {"accuracy": [0.5]}, [0], details(0.4))
+    assert "before the first update 40.00; epoch by silhouette 41.00" in other_epochs(one)
+    assert other_epochs(one).endswith("oracle, by the labels: no result 43.00")
+    two = Report(
+        "clustering", "assignment", 6, {"accuracy": [0.5, 0.5]}, [0, 1], {"by_seed": [details(0.4), details(0.6)]}
+    )
+    assert "before the first update 50.00" in other_epochs(two)
+    assert other_epochs(Report("clustering", "kmeans", 6, {"accuracy": [0.5]}, [0], {})) == ""
