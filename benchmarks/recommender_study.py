@@ -19,6 +19,7 @@ resumed.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import statistics
 from collections.abc import Mapping, Sequence
@@ -126,7 +127,7 @@ class Study:
         for setting in tried:
             self._ensure(method, setting, fixed, 0)
         for seed in range(seeds):
-            self._ensure(method, chosen(self.runs, method), fixed, seed)
+            self._ensure(method, chosen([run for run in self.runs if run["setting"] in tried], method), fixed, seed)
 
     def _ensure(self, method: str, setting: dict[str, float], fixed: dict[str, Any], seed: int) -> None:
         key = {"method": method, "setting": setting, "fixed": fixed, "seed": seed, "common": self.common}
@@ -135,7 +136,8 @@ class Study:
         if any(run["common"] != self.common or run["fixed"] != fixed for run in self.runs if run["method"] == method):
             raise SystemExit(f"{self.path} has {method} with other settings; give another --records")
         name = "-".join(f"{value:g}" for value in setting.values())
-        folder = self.out / f"{self.stem}-{method}-{name}" / f"seed-{seed}"
+        settings = hashlib.sha256(json.dumps([self.common, fixed], sort_keys=True).encode()).hexdigest()[:8]
+        folder = self.out / f"{self.stem}-{method}-{name}-{settings}" / f"seed-{seed}"
         result = gcl.resume(folder) if (folder / "config.yaml").is_file() else self._train(key, folder)
         rows, run = result.scores["ranking"], result.runs[0]
         if not self.floors:

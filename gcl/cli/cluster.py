@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -29,17 +30,22 @@ def cluster(
     labels: Labels = None,
     dataset: DatasetName = None,
     method: Annotated[
-        Literal["kmeans", "gmm", "agglomerative", "leiden", "pamc"], typer.Option(help="How to cluster.")
-    ] = "kmeans",
+        Literal["kmeans", "gmm", "agglomerative", "leiden", "pamc", "own"] | None,
+        typer.Option(help="How to cluster [the run's own assignment where it has one, else kmeans]."),
+    ] = None,
     normalize: Annotated[bool, typer.Option(help="L2-normalise the rows first.")] = True,
     seeds: Annotated[
-        int, typer.Option(help="How many; the clustering written is the best by the method's own measure.")
-    ] = 5,
+        int | None,
+        typer.Option(help="How many [5; pamc 1]; the clustering written is the best by the method's own measure."),
+    ] = None,
     algorithm: Annotated[
         Literal["auto", "lloyd", "minibatch"],
         typer.Option(help="Of k-means; auto takes mini-batches from 200,000 rows on."),
     ] = "auto",
     resolution: Annotated[float, typer.Option(help="Of leiden; larger gives more clusters.")] = 1.0,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Of pamc, such as trainer.epochs=50.")
+    ] = None,
     compare: Annotated[
         Path | None, typer.Option(help="Another clustering of the same rows (as --labels) to compare with.")
     ] = None,
@@ -58,15 +64,20 @@ def cluster(
     from gcl.evaluate.embedding_files import read_labels
     from gcl.run.cluster import cluster as run
     from gcl.run.cluster import compare_clusterings
+    from gcl.run.settings import parse_overrides
 
-    source = read_rows(file, data_root)
+    source = read_rows(file, data_root, kind="cluster" if method == "pamc" else None)
+    if method is None:
+        method = "own" if source.assignment is not None and k is None else "kmeans"
+    lost = ""
     try:
         y, _ = labels_of(source, labels, dataset, data_root)
         adjacency = graph_of(source, dataset, data_root)
-    except DataError:
-        if labels is not None or dataset is not None or k is None:
+    except DataError as error:
+        if labels is not None or dataset is not None or method in ("leiden", "pamc") or (k is None and method != "own"):
             raise
         y = adjacency = None  # a run whose data is gone can still be clustered
+        lost = f"no labels and no graph: {error}"
     other = None
     if compare is not None:
         other = read_labels(compare, ids=source.ids)
@@ -76,13 +87,18 @@ def cluster(
         source.values,
         k=k,
         method=method,
+        assignment=source.assignment if method == "own" else None,
         adjacency=adjacency,
         y=y,
         normalize=normalize,
-        seeds=seeds,
+        seeds=seeds if seeds is not None else 1 if method == "pamc" else 5,
         algorithm=algorithm,
         resolution=resolution,
+        settings=parse_overrides(settings or []),
+        progress=None,
     )
+    if lost:
+        result = dataclasses.replace(result, notes=(*result.notes, lost))
     agreement = None if other is None else compare_clusterings(result.labels, other)
     if out is not None:
         _write(out, source.ids, result.labels.tolist())
@@ -127,7 +143,8 @@ def _record(result: ClusterResult) -> dict[str, object]:
         "n": result.labels.numel(),
         "protocol": result.runs[0].protocol,
         **scored,
-        "k": len(result.sizes),
+        "k": result.k,
+        "clusters": len(result.sizes),
         "k_from": result.k_from,
         "chosen": result.chosen,
         "quality": dict(result.quality),
@@ -136,12 +153,16 @@ def _record(result: ClusterResult) -> dict[str, object]:
     }
 
 
+def _counted(count: int) -> str:
+    return f"{count} cluster{'' if count == 1 else 's'}"
+
+
 def _listed(sizes: Sequence[int]) -> str:
     if len(sizes) <= MOST_SIZES:
-        return ", ".join(map(str, sizes))
+        return f"size{'' if len(sizes) == 1 else 's'} {', '.join(map(str, sizes))}"
     ordered = sorted(sizes, reverse=True)
     rest = ordered[MOST_SIZES:]
-    return f"{', '.join(map(str, ordered[:MOST_SIZES]))} and {len(rest)} more, {rest.count(1)} of one row"
+    return f"sizes {', '.join(map(str, ordered[:MOST_SIZES]))} and {len(rest)} more, {rest.count(1)} of one row"
 
 
 def _show(
@@ -152,7 +173,8 @@ def _show(
     console = report_console()
     if result.report is not None:
         print_scores(console, {"clusters": {"embeddings": result.report}}, num_seeds=1)
-    console.print(f"{len(result.sizes)} clusters (k: {result.k_from}) of sizes {_listed(result.sizes)}", soft_wrap=True)
+    count = _counted(len(result.sizes))
+    console.print(f"{count} (k: {result.k_from}) of {_listed(result.sizes)}", soft_wrap=True)
     if result.quality:
         values = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in result.quality.items())
         console.print(f"without labels: {values}", soft_wrap=True)

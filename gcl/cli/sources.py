@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 class Source:
     """Embeddings ``[N, d]`` with the ids of their rows, and the dataset that a run was trained on.
 
-    ``kind`` and ``data_root`` say where that dataset is found.
+    ``kind`` and ``data_root`` say where that dataset is found. ``assignment`` is the run's own, where it made one.
     """
 
     values: Tensor
@@ -28,6 +29,7 @@ class Source:
     dataset: str | None = None
     kind: str | None = None
     data_root: str | None = None
+    assignment: Tensor | None = None
 
 
 def read_source(path: Path) -> Source:
@@ -43,28 +45,35 @@ def read_source(path: Path) -> Source:
         if count > 1:
             typer.echo(f"{path} has {count} seeds; this is {place.name}", err=True)
         settings = run.settings
-        return Source(run.outputs.main, run.ids, settings["dataset"], kind_of(settings), settings["data_root"])
+        outputs = run.outputs
+        kind, root = kind_of(settings), settings["data_root"]
+        return Source(outputs.main, run.ids, settings["dataset"], kind, root, outputs.assignment)
     from gcl.evaluate.embedding_files import read_embeddings
 
     table = read_embeddings(path)
     return Source(table.values, table.ids)
 
 
-def read_rows(source: str, data_root: Path | None) -> Source:
-    """As :func:`read_source`, and the features of a dataset, by its name or the folder of a graph.
+def read_rows(source: str, data_root: Path | None, *, kind: str | None = None) -> Source:
+    """As :func:`read_source`, and the features of a dataset, by its name, or the folder or archive of a graph.
+
+    Args:
+        source: the file, folder or name.
+        data_root: where named datasets lie.
+        kind: the collection that a bare name is looked up in first.
 
     Raises:
         DataError: neither a file, a run nor a dataset, or a dataset without features.
     """
     path = Path(source)
-    if path.is_file() or (path.is_dir() and not _is_graph_folder(path)):
+    if (path.is_file() and not _is_graph_archive(path)) or (path.is_dir() and not any(path.glob("edges.*"))):
         return read_source(path)
     from gcl.data.load import load_dataset
     from gcl.data.names import find_name
 
-    if not path.is_dir() and find_name(source, kind=None) is None:
+    if not path.exists() and find_name(source, kind=kind) is None:
         raise DataError(f"{source} does not exist; give an embedding file, a run folder or a dataset")
-    data = load_dataset(source, data_root=data_root)
+    data = load_dataset(source, kind=kind, data_root=data_root)
     if data.graph.target not in data.graph.features:
         raise DataError(f"{data.name} has no features; give embeddings of its nodes")
     from gcl.core.view import View
@@ -73,8 +82,14 @@ def read_rows(source: str, data_root: Path | None) -> Source:
     return Source(View.of(data.graph).x, data.node_ids, name, None, None if data_root is None else str(data_root))
 
 
-def _is_graph_folder(path: Path) -> bool:
-    return any(path.glob("edges.*"))
+def _is_graph_archive(path: Path) -> bool:
+    if path.suffix != ".npz":
+        return False
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return "edge_index.npy" in archive.namelist()
+    except (OSError, zipfile.BadZipFile):
+        return False  # the reader of embeddings says what is wrong
 
 
 def graph_of(source: Source, dataset: str | None, data_root: Path | None) -> Adjacency | None:

@@ -96,7 +96,7 @@ def _layer(layer: nn.Module, x: Tensor | Adjacency) -> Tensor:
 
 
 def feature_rows(features: Tensor | Adjacency, index: Tensor | None = None) -> Tensor:
-    """Some rows of dense or sparse features, dense, ``[n, F]``.
+    """Some rows of dense or sparse features, dense, ``[n, F]``; sparse ones in torch's default type.
 
     Args:
         features: ``[N, F]``.
@@ -104,12 +104,12 @@ def feature_rows(features: Tensor | Adjacency, index: Tensor | None = None) -> T
     """
     if isinstance(features, Tensor):
         return features if index is None else features.index_select(0, index)
-    if index is None:
-        return features.to_dense(torch.float32)
+    values = features.values(torch.get_default_dtype())
+    index = torch.arange(features.shape[0], device=values.device) if index is None else index
     first, end = features.row_ptr.long()[index], features.row_ptr.long()[index + 1]
     count = end - first
     row = torch.repeat_interleave(torch.arange(index.numel(), device=index.device), count)
     place = torch.arange(row.numel(), device=index.device) - (count.cumsum(0) - count)[row] + first[row]
-    dense = torch.zeros(index.numel(), features.shape[1], device=index.device)
-    dense[row, features.col.long()[place]] = features.values()[place]
+    dense = values.new_zeros(index.numel(), features.shape[1])
+    dense[row, features.col.long()[place]] = values[place]
     return dense

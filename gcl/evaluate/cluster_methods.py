@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from sklearn.cluster import AgglomerativeClustering
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 from threadpoolctl import threadpool_limits
 from torch import Tensor
@@ -80,6 +82,8 @@ def find_clusters(
     if method == "leiden":
         if adjacency is None:
             raise ConfigError("leiden clusters the nodes of a graph; give one")
+        if adjacency.shape != (z.shape[0], z.shape[0]):
+            raise DataError(f"the graph has {adjacency.shape[0]} nodes for {z.shape[0]} rows; give one of the rows")
         labels = detect_communities(adjacency, seed=seed, resolution=resolution)
         return Clusters(labels, modularity(adjacency, labels, resolution=resolution), "leiden")
     if k is None:
@@ -87,10 +91,12 @@ def find_clusters(
     if method == "kmeans":
         fit = kmeans_assign(z, k, normalize=normalize, seed=seed, n_init=n_init, algorithm=algorithm)
         return Clusters(fit.labels, -fit.inertia, kmeans_protocol(normalize, fit))
-    rows = as_embeddings(z)
-    points = (F.normalize(rows, dim=1) if normalize else rows).double().numpy()
+    rows = as_embeddings(z).double()
+    rows = rows / rows.abs().max().clamp(min=1e-300)  # no square overflows, and no clustering changes
+    points = (F.normalize(rows, dim=1) if normalize else rows).numpy()
     _check_k(k, len(points))
-    with threadpool_limits(1):
+    with threadpool_limits(1), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
         found, score = _mixture(points, k, seed) if method == "gmm" else _ward(points, k)
     return Clusters(torch.from_numpy(found.astype(np.int64)), score, f"{method}{'-l2' if normalize else ''}")
 
@@ -98,6 +104,8 @@ def find_clusters(
 def _mixture(points: np.ndarray, k: int, seed: int) -> tuple[np.ndarray, float]:
     if isinstance(seed, bool) or not 0 <= seed < 2**32:
         raise ConfigError(f"a seed must be a whole number from 0 to 2**32 - 1, got {seed!r}")
+    if k == len(points):
+        return np.arange(k), 0.0
     kind = "diag" if points.shape[1] >= WIDE else "full"
     # of the variance of the data, so that the unit of the columns does not matter
     floor = max(1e-6 * float(points.var(axis=0).mean()), 1e-12)

@@ -48,6 +48,7 @@ def cluster_quality(
     found: dict[str, float] = {}
     kinds, code = labels.unique(return_inverse=True)
     if 1 < kinds.numel() < labels.numel():
+        points = points / points.abs().max().clamp(min=1e-30)  # neither measure depends on the unit
         rows, own = (F.normalize(points, dim=1) if normalize else points).numpy(), code.numpy()
         with threadpool_limits(1):
             silhouette = _silhouette(rows, own, seed)

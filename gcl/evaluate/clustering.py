@@ -257,6 +257,9 @@ class Clustering:
 
 def _points(z: Tensor, normalize: bool) -> np.ndarray:
     z = as_embeddings(z)
+    largest = float(z.abs().max()) if z.numel() else 0.0
+    if largest > 1e15 or 0 < largest < 1e-15:  # whose squares leave the range of float32
+        z = z / largest
     return (F.normalize(z, dim=1) if normalize else z).numpy()
 
 

@@ -22,7 +22,8 @@ class PamCLoss(nn.Module):
 
     ``weights="uniform"`` takes the published proxy :func:`~gcl.losses.blocks.meta_node_repulsion`, ``"size"`` the bound
     :func:`~gcl.losses.blocks.block_repulsion` of the exact term, at the same cost. Empty clusters are left out (the
-    program's loss is NaN with one); a single cluster repels nothing.
+    program's loss is NaN with one); a single cluster repels nothing. As in the program,
+    the sums are of the rows as they are, so that long rows weigh more.
 
     Kulatilleke, Portmann, Chandra: *Efficient block contrastive learning via parameter-free meta-node approximation*,
     arXiv 2209.14067.

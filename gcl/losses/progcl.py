@@ -68,7 +68,7 @@ class ProGCLLoss(nn.Module):
         \text{joins the denominator}
 
     Without weights in the context it is :class:`~gcl.losses.infonce.InfoNCE`. Exact; memory is linear in the nodes.
-    On a CPU the weights of up to 5,792 nodes are kept from step to step, in 256 MiB at most.
+    On a CPU the weights of few nodes (5,792 in float32) are kept from step to step, in 256 MiB at most.
     Xia, Wu, Wang, Li: *ProGCL: Rethinking Hard Negative Mining in Graph Contrastive Learning*, ICML 2022,
     arXiv 2110.02027.
 
@@ -134,7 +134,11 @@ class ProGCLLoss(nn.Module):
         if every and self._stored is not None and self._stored[0].directions is weights.directions:
             return self._stored[1]
         made = [similarity(part.row[anchors], part.col, table=part.table) for part in weights.directions]
-        if not every or anchors.is_cuda or 2 * 4 * anchors.numel() ** 2 > STORED:
+        if (
+            not every
+            or anchors.is_cuda
+            or 2 * weights.directions[0].table.element_size() * anchors.numel() ** 2 > STORED
+        ):
             return made
         made = [
             stored(torch.cat([_weights(part, block) for block in anchors.split(512)])) for part in weights.directions

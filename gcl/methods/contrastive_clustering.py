@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gcl.core.adjacency import Adjacency
 from gcl.core.context import LossContext, Prepared
 from gcl.core.errors import ConfigError
 from gcl.core.graph import Graph
@@ -15,8 +16,8 @@ from gcl.core.graph_spec import GraphSpec
 from gcl.core.resolve import Slot, resolve
 from gcl.core.streams import Streams
 from gcl.encoders.autoencoder import feature_rows
-from gcl.methods.deep_clustering import DeepClustering, check_weight, pairs_as_tensors, pairs_of_tensors
-from gcl.ops.transition_weights import Hops, transition_weights
+from gcl.methods.deep_clustering import DeepClustering, check_weight
+from gcl.ops.transition_weights import Hops, check_hops, transition_weights
 
 PROVIDED = ("positives", "clusters", "assignment")
 
@@ -78,6 +79,7 @@ class ContrastiveClustering(DeepClustering):
             n_init=n_init,
             history=history,
         )
+        check_hops(order, hops, top)
         check_weight("contrast_weight", contrast_weight)
         check_weight("reconstruction_weight", reconstruction_weight)
         self.store(
@@ -108,13 +110,18 @@ class ContrastiveClustering(DeepClustering):
     def prepare(self, graph: Graph, streams: Streams) -> Prepared:
         """The number of clusters and the weights of the positives."""
         gamma = transition_weights(graph.adjacency, self.order, hops=self.hops, top=self.top)
-        return Prepared({**super().prepare(graph, streams).tensors, **pairs_as_tensors("positives", gamma)})
+        assert gamma.weight is not None
+        tensors = {"positives": gamma.edge_index(), "positives_weight": gamma.weight}
+        return Prepared({**super().prepare(graph, streams).tensors, **tensors})
 
     def build(self, spec: GraphSpec, prepared: Prepared) -> ContrastiveClustering:
         """Makes the modules and lays out the positives."""
         super().build(spec, prepared)
         self.contrast_ = self._made_loss()
-        self.positives_ = pairs_of_tensors("positives", prepared.tensors, spec.num_nodes[spec.target])
+        nodes, tensors = spec.num_nodes[spec.target], prepared.tensors
+        self.positives_: Adjacency = Adjacency.from_edge_index(
+            tensors["positives"], (nodes, nodes), tensors["positives_weight"]
+        )
         return self
 
     def joint_parameters(self) -> list[nn.Parameter]:
@@ -122,7 +129,7 @@ class ContrastiveClustering(DeepClustering):
         decoder = list(self.encoder_.decoder_.parameters()) if self.reconstruction_weight else []
         return [*super().joint_parameters(), *decoder]
 
-    def joint_terms(self, hidden: list[Tensor], q: Tensor, graph: Graph) -> dict[str, Tensor]:
+    def joint_terms(self, hidden: list[Tensor], q: Tensor, graph: Graph) -> tuple[dict[str, Tensor], Tensor]:
         """The contrastive loss, and the reconstruction."""
         z = hidden[-1]
         if self.positives_.device != z.device:
@@ -136,4 +143,4 @@ class ContrastiveClustering(DeepClustering):
             x = feature_rows(graph.features[graph.target])
             error = F.mse_loss(self.encoder_.decode(z), x)
             terms["reconstruction"] = self.reconstruction_weight * error
-        return terms
+        return terms, q

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from gcl.core.adjacency import Adjacency
 from gcl.core.context import Batch, Clock, Outputs, Prepared, Stage, StepOutput
 from gcl.core.errors import ConfigError
 from gcl.core.graph import Graph
@@ -48,7 +47,8 @@ class DeepClustering(Method):
         pretrain_learning_rate: above 0.
         cluster_weight: :math:`\beta`, 0 or more.
         n_init: starts of the k-means that sets the centres, from 1.
-        history: epochs whose assignments are kept; 0 = none.
+        history: epochs whose assignments are kept with the weights, a byte a node and epoch (two from 257 clusters
+            on); 0 = none. Later epochs are not looked back at.
 
     Raises:
         ConfigError: a value out of range.
@@ -97,8 +97,9 @@ class DeepClustering(Method):
             if isinstance(count, bool) or not isinstance(count, int) or count < least:
                 raise ConfigError(f"{name} must be a whole number from {least}, got {count!r}")
         check_weight("cluster_weight", cluster_weight)
-        if not pretrain_learning_rate > 0:
-            raise ConfigError(f"pretrain_learning_rate must be above 0, got {pretrain_learning_rate!r}")
+        check_weight("pretrain_learning_rate", pretrain_learning_rate)
+        if pretrain_learning_rate == 0:
+            raise ConfigError("pretrain_learning_rate must be above 0; set pretrain_epochs=0 to leave pre-training out")
         self.store(
             num_clusters=num_clusters,
             embedding_dim=embedding_dim,
@@ -135,7 +136,8 @@ class DeepClustering(Method):
         self.encoder_ = encoder.build(spec)
         self.centers_ = nn.Parameter(torch.zeros(k, self.embedding_dim))
         self.register_buffer("placed_", torch.zeros((), dtype=torch.bool))
-        self.register_buffer("history_", torch.full((self.history, nodes), -1, dtype=torch.int16))
+        small = torch.uint8 if k <= 256 else torch.int16 if k <= 2**15 else torch.int32
+        self.register_buffer("history_", torch.zeros(self.history, nodes, dtype=small))
         self.register_buffer("label_free_", torch.full((self.history, 2), torch.nan))
         return self
 
@@ -183,16 +185,20 @@ class DeepClustering(Method):
         hidden = self.encoder_.hidden(batch.graph.features[batch.graph.target])
         squared = squared_distances(hidden[-1], self.centers_)
         q = student_t_assignment(squared)
-        self._remember(batch.graph, squared, self.decided(q, hidden, batch.graph), clock)
         terms = {"divergence": self.cluster_weight * assignment_divergence(target_distribution(q), q)}
-        terms |= self.joint_terms(hidden, q, batch.graph)
-        loss = torch.stack(list(terms.values())).sum()
-        sizes = q.detach().argmax(dim=1).bincount(minlength=q.shape[1])
+        more, assignment = self.joint_terms(hidden, q, batch.graph)
+        terms |= more
+        labels = assignment.detach().argmax(dim=1)
+        self._remember(batch.graph, squared, labels, clock)
+        sizes = labels.bincount(minlength=q.shape[1])
         parts = {name: value.detach() for name, value in terms.items()}
-        return StepOutput(loss, {**parts, "clusters": (sizes > 0).sum(), "largest_cluster": sizes.max()})
+        return StepOutput(
+            torch.stack(list(terms.values())).sum(),
+            {**parts, "clusters": (sizes > 0).sum(), "largest_cluster": sizes.max()},
+        )
 
-    def joint_terms(self, hidden: list[Tensor], q: Tensor, graph: Graph) -> dict[str, Tensor]:
-        """What is added to the divergence, weighted, by name.
+    def joint_terms(self, hidden: list[Tensor], q: Tensor, graph: Graph) -> tuple[dict[str, Tensor], Tensor]:
+        """What is added to the divergence, weighted, by name; and the assignment that counts, ``[N, K]``.
 
         Args:
             hidden: what the encoder's layers give, the embedding last.
@@ -206,12 +212,11 @@ class DeepClustering(Method):
         return q
 
     @torch.no_grad()
-    def _remember(self, graph: Graph, squared: Tensor, assignment: Tensor, clock: Clock) -> None:
+    def _remember(self, graph: Graph, squared: Tensor, labels: Tensor, clock: Clock) -> None:
         """Keeps the assignment of an epoch, and its two scores without labels."""
         if clock.epoch > self.history:
             return
-        labels = assignment.argmax(dim=1)
-        self.history_[clock.epoch - 1] = labels.to(torch.int16)
+        self.history_[clock.epoch - 1] = labels.to(self.history_.dtype)
         scores = center_silhouette(squared, labels), modularity(graph.adjacency, labels)
         self.label_free_[clock.epoch - 1] = torch.tensor(scores, device=labels.device)
 
@@ -226,9 +231,9 @@ class DeepClustering(Method):
             return Outputs({"embedding": hidden[-1]})
         q = student_t_assignment(squared_distances(hidden[-1], self.centers_))
         q = self.decided(q, hidden, graph)
-        known = self.history_[:, 0] >= 0 if graph.num_nodes == self.history_.shape[1] else self.history_.new_zeros(0)
+        known = ~self.label_free_[:, 1].isnan()
         extras: dict[str, Any] = {}
-        if bool(known.any()):
+        if bool(known.any()) and graph.num_nodes == self.history_.shape[1]:
             extras = {"epoch_assignments": self.history_[known], "label_free": self.label_free_[known]}
         return Outputs({"embedding": hidden[-1]}, assignment=q, extras=extras)
 
@@ -257,14 +262,3 @@ def check_weight(name: str, value: float) -> None:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not number or not 0 <= value < float("inf"):
         raise ConfigError(f"{name} must be a finite number of at least 0, got {value!r}")
-
-
-def pairs_as_tensors(name: str, adjacency: Adjacency) -> dict[str, Tensor]:
-    """Weighted pairs as tensors that are saved with a run."""
-    weight = adjacency.values() if adjacency.weight is None else adjacency.weight
-    return {name: adjacency.edge_index(), f"{name}_weight": weight}
-
-
-def pairs_of_tensors(name: str, tensors: Mapping[str, Tensor], num_nodes: int) -> Adjacency:
-    """The pairs again."""
-    return Adjacency.from_edge_index(tensors[name], (num_nodes, num_nodes), tensors[f"{name}_weight"])

@@ -11,10 +11,9 @@ from gcl.core.adjacency import Adjacency
 from gcl.core.context import Prepared
 from gcl.core.graph import Graph
 from gcl.core.graph_spec import GraphSpec
-from gcl.core.streams import Streams
 from gcl.encoders.autoencoder import feature_rows
 from gcl.encoders.encoder import in_channels_of
-from gcl.methods.deep_clustering import DeepClustering, check_weight, pairs_as_tensors, pairs_of_tensors
+from gcl.methods.deep_clustering import DeepClustering, check_weight
 from gcl.ops.matmul import linear
 from gcl.ops.soft_assignment import assignment_divergence, target_distribution
 from gcl.ops.sparse_product import sparse_product
@@ -68,18 +67,13 @@ class SDCN(DeepClustering):
         )
         check_weight("graph_weight", graph_weight)
         self.store(graph_weight=graph_weight)
+        self._known: tuple[Adjacency, Adjacency] | None = None
 
     graph_weight: float
-
-    def prepare(self, graph: Graph, streams: Streams) -> Prepared:
-        """The number of clusters and T."""
-        transition = pairs_as_tensors("transition", transition_weights(graph.adjacency, 1))
-        return Prepared({**super().prepare(graph, streams).tensors, **transition})
 
     def build(self, spec: GraphSpec, prepared: Prepared) -> SDCN:
         """Makes the modules; the GCN has no biases and Glorot-uniform weights."""
         super().build(spec, prepared)
-        self.transition_ = pairs_of_tensors("transition", prepared.tensors, spec.num_nodes[spec.target])
         widths = [in_channels_of(spec), *self.hidden_channels, self.embedding_dim, len(self.centers_)]
         shapes = zip(widths[1:], widths, strict=False)  # [out, in]
         self.graph_weights_ = nn.ParameterList(
@@ -95,19 +89,22 @@ class SDCN(DeepClustering):
         """What the GCN says."""
         return self._graph_assignment(hidden, graph).softmax(dim=1)
 
-    def joint_terms(self, hidden: list[Tensor], q: Tensor, graph: Graph) -> dict[str, Tensor]:
+    def joint_terms(self, hidden: list[Tensor], q: Tensor, graph: Graph) -> tuple[dict[str, Tensor], Tensor]:
         """Reconstruction, and the divergence of the GCN's assignment from the target."""
         error = F.mse_loss(self.encoder_.decode(hidden[-1]), feature_rows(graph.features[graph.target]))
         assigned = self._graph_assignment(hidden, graph).softmax(dim=1)
-        return {
-            "reconstruction": error,
-            "graph_divergence": self.graph_weight * assignment_divergence(target_distribution(q), assigned),
-        }
+        divergence = assignment_divergence(target_distribution(q), assigned)
+        return {"reconstruction": error, "graph_divergence": self.graph_weight * divergence}, assigned
+
+    def _transition(self, adjacency: Adjacency) -> Adjacency:
+        """T of a graph; that of the last one is kept."""
+        if self._known is None or self._known[0] is not adjacency:
+            self._known = (adjacency, transition_weights(adjacency, 1).to(adjacency.device))
+        return self._known[1]
 
     def _graph_assignment(self, hidden: list[Tensor], graph: Graph) -> Tensor:
         """Logits of the GCN, ``[N, K]``."""
-        if self.transition_.device != hidden[-1].device:
-            self.transition_ = self.transition_.to(hidden[-1].device)
+        transition = self._transition(graph.adjacency)
         x, last = graph.features[graph.target], len(self.graph_weights_) - 1
         state: Tensor | None = None
         for index, weight in enumerate(self.graph_weights_):
@@ -115,7 +112,7 @@ class SDCN(DeepClustering):
                 product = sparse_product(x, weight.t()) if isinstance(x, Adjacency) else linear(x, weight)
             else:
                 product = linear((state + hidden[index - 1]) / 2, weight)
-            state = sparse_product(self.transition_, product)
+            state = sparse_product(transition, product)
             state = state if index == last else state.relu()
         assert state is not None
         return state

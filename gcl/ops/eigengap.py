@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components
-from scipy.sparse.linalg import eigsh
+from scipy.sparse.linalg import ArpackNoConvergence, eigsh
 
 from gcl.core.adjacency import Adjacency
 from gcl.core.errors import DataError
@@ -17,9 +17,10 @@ def eigengap(adjacency: Adjacency, *, most: int = MOST, seed: int = 0) -> int:
     r"""The number of clusters before the widest gap between eigenvalues of the normalised adjacency.
 
     The eigenvalues of :math:`\tilde D^{-1/2} (A + I) \tilde D^{-1/2}` are ordered, and k is where
-    :math:`\lambda_k - \lambda_{k+1}` is largest, from 2 and from the number of connected components on (von Luxburg,
-    *A Tutorial on Spectral Clustering*, 2007, section 8.3). Components of less than a hundredth of the nodes, or of
-    fewer than three, are set aside. Arcs are taken in both directions. A heuristic: give k where it is known.
+    :math:`\lambda_k - \lambda_{k+1}` is largest, from 2 on (von Luxburg, *A Tutorial on Spectral Clustering*, 2007,
+    section 8.3). Of several connected components their number is the answer, unless a later gap is more than twice as
+    wide. Components of less than a hundredth of the nodes, or of fewer than three, are set aside. Arcs are taken in
+    both directions. A heuristic: give k where it is known.
 
     Args:
         adjacency: ``[N, N]``.
@@ -30,7 +31,7 @@ def eigengap(adjacency: Adjacency, *, most: int = MOST, seed: int = 0) -> int:
         k, from 1 (no component of three nodes) to ``most``, or the number of components.
 
     Raises:
-        DataError: a rectangle, or no node.
+        DataError: a rectangle, no node, or eigenvalues that cannot be told apart.
     """
     rows, cols = adjacency.shape
     if rows != cols or not rows:
@@ -46,7 +47,9 @@ def eigengap(adjacency: Adjacency, *, most: int = MOST, seed: int = 0) -> int:
     ordered = np.sort(found)[::-1][: most + 1]
     gaps, first = -np.diff(ordered), max(2, len(kept)) - 1
     if len(gaps) <= first:
-        return max(1, min(len(kept), most))
+        return max(1, len(kept))
+    if len(kept) > 1 and gaps[first] >= 0.5 * gaps[first:].max():
+        return len(kept)  # whole components, unless one of them falls apart more clearly
     return int(gaps[first:].argmax()) + first + 1
 
 
@@ -59,5 +62,13 @@ def _largest(matrix: sp.csr_matrix, count: int, seed: int) -> np.ndarray:
     if size <= 4 * count:
         return np.linalg.eigvalsh(normalised.toarray())
     start = np.random.default_rng(seed).random(size)
-    values: np.ndarray = eigsh(normalised, k=count, which="LA", v0=start, return_eigenvectors=False, tol=1e-6)
+    try:
+        values: np.ndarray = eigsh(
+            normalised, k=count, which="LA", v0=start, return_eigenvectors=False, tol=1e-4, maxiter=300
+        )
+    except ArpackNoConvergence as error:
+        raise DataError(
+            "the number of clusters could not be told by the eigengap: the eigenvalues of the graph lie too close; "
+            "give the number"
+        ) from error
     return values

@@ -8,6 +8,7 @@ from threadpoolctl import threadpool_limits
 from torch import Generator, Tensor
 
 from gcl.core.errors import ConfigError, DataError
+from gcl.ops.meta_nodes import meta_node_sum
 
 BLOCK = 2**22  # distances that exist at a time
 
@@ -44,7 +45,7 @@ def lloyd(x: Tensor, k: int, *, iterations: int = 5, generator: Generator | None
     centres = x[torch.randperm(num_rows, generator=generator)[:k].to(x.device)]
     labels = _nearest(x, centres)
     for _ in range(iterations - 1):
-        total = torch.zeros_like(centres).index_add_(0, labels, x)
+        total = meta_node_sum(x, labels, k)  # the same bits on every device
         count = labels.bincount(minlength=k).unsqueeze(1)
         centres = torch.where(count > 0, total / count.clamp(min=1), centres)
         labels = _nearest(x, centres)

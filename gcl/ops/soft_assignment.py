@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -10,10 +12,37 @@ from gcl.core.errors import DataError
 
 
 def squared_distances(z: Tensor, centers: Tensor) -> Tensor:
-    """Squared distances of rows ``[N, d]`` to centres ``[K, d]``, ``[N, K]``, without cancellation."""
+    r"""Squared distances of rows ``[N, d]`` to centres ``[K, d]``, ``[N, K]``.
+
+    Without the cancellation of :math:`|z|^2 - 2 z \cdot \mu + |\mu|^2`, and with no N × K × d numbers.
+
+    Raises:
+        DataError: widths that differ.
+    """
     if z.dim() != 2 or centers.dim() != 2 or z.shape[1] != centers.shape[1]:
         raise DataError(f"rows and centres must be [N, d] and [K, d], got {list(z.shape)} and {list(centers.shape)}")
-    return torch.stack([(z - center).square().sum(dim=1) for center in centers], dim=1)
+    squared: Tensor = _SquaredDistances.apply(z, centers)
+    return squared
+
+
+class _SquaredDistances(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, centers: Tensor) -> Tensor:
+        ctx.save_for_backward(z, centers)
+        out = z.new_empty(z.shape[0], centers.shape[0])
+        for k, center in enumerate(centers):
+            torch.sum((z - center).square_(), dim=1, out=out[:, k])
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:  # type: ignore[override]
+        z, centers = ctx.saved_tensors
+        rows = cols = None
+        if ctx.needs_input_grad[0]:
+            rows = 2 * (z * grad.sum(dim=1, keepdim=True) - grad @ centers)
+        if ctx.needs_input_grad[1]:
+            cols = 2 * (centers * grad.sum(dim=0).unsqueeze(1) - grad.t() @ z)
+        return rows, cols
 
 
 def student_t_assignment(squared: Tensor, *, degrees: float = 1.0) -> Tensor:

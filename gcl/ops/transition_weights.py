@@ -54,7 +54,7 @@ def transition_weights(
         ConfigError: an unknown word, or a number out of range.
         DataError: a rectangle, a negative or non-finite value, or more entries than ``max_entries``, as estimated.
     """
-    _check(order, hops, top)
+    check_hops(order, hops, top)
     step = _transition(adjacency)
     num_nodes = step.shape[0]
     expected = estimated_reach(adjacency, order) if order > 1 else float(step.nnz)
@@ -98,7 +98,7 @@ def walk_weights(
     Raises:
         ConfigError, DataError: as :func:`transition_weights`.
     """
-    _check(order, hops, None)
+    check_hops(order, hops, None)
     if isinstance(num_walks, bool) or not isinstance(num_walks, int) or num_walks < 1:
         raise ConfigError(f"num_walks must be a whole number from 1, got {num_walks!r}")
     step = _transition(adjacency)
@@ -147,7 +147,12 @@ def estimated_reach(adjacency: Adjacency, order: int) -> float:
     return float(((SKETCHES - 1) / ranks.sum(dim=0)).clamp(1, num_nodes).sum())
 
 
-def _check(order: int, hops: str, top: int | None) -> None:
+def check_hops(order: int, hops: str, top: int | None) -> None:
+    """Refuses settings of :func:`transition_weights` that cannot be.
+
+    Raises:
+        ConfigError: an unknown word, or a number out of range.
+    """
     if hops not in get_args(Hops):
         raise ConfigError(unknown("hops", str(hops), get_args(Hops)))
     for name, value in (("order", order), ("top", 1 if top is None else top)):

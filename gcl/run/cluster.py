@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,11 +20,12 @@ from gcl.evaluate.cluster_methods import ClusterMethod, Clusters, find_clusters
 from gcl.evaluate.cluster_quality import cluster_quality
 from gcl.evaluate.clustering import KMeansAlgorithm, cluster_scores
 from gcl.evaluate.embeddings import as_embeddings
-from gcl.ops.eigengap import eigengap
+from gcl.ops.eigengap import MOST, eigengap
 from gcl.ops.knn_graph import knn_graph
 from gcl.run.pipeline import pipeline
 
-Method = Literal["kmeans", "gmm", "agglomerative", "leiden", "pamc"]
+Method = Literal["kmeans", "gmm", "agglomerative", "leiden", "pamc", "own"]
+RESERVED = {"seeds", "floors", "evaluate", "progress", "num_clusters", "out", "dataset", "method"}
 NEIGHBOURS = 10  # of the graph that is made where there is none
 MOST_ROWS = 50_000  # for which it is made: it compares all pairs
 
@@ -34,7 +37,8 @@ class ClusterResult:
     Args:
         runs: one clustering a seed.
         chosen: position of the one of the highest score.
-        k_from: where the number of clusters came from, in words.
+        k: clusters that were asked for, or found.
+        k_from: where that number came from, in words.
         quality: measures of the chosen one that look at no label, see
             :func:`gcl.evaluate.cluster_quality.cluster_quality`.
         report: scores of every seed against labels, where there are some.
@@ -43,6 +47,7 @@ class ClusterResult:
 
     runs: Sequence[Clusters]
     chosen: int
+    k: int
     k_from: str
     quality: Mapping[str, float]
     report: Report | None = None
@@ -61,10 +66,11 @@ class ClusterResult:
 
 
 def cluster(
-    z: Tensor,
+    z: Tensor | np.ndarray,
     *,
     k: int | None = None,
     method: Method = "kmeans",
+    assignment: Tensor | None = None,
     adjacency: Adjacency | None = None,
     y: Tensor | None = None,
     normalize: bool = True,
@@ -72,6 +78,7 @@ def cluster(
     algorithm: KMeansAlgorithm = "auto",
     resolution: float = 1.0,
     settings: Mapping[str, Any] | None = None,
+    progress: bool | None = False,
 ) -> ClusterResult:
     """Clusters rows by several seeds, takes the best by the method's own measure, and scores them.
 
@@ -79,8 +86,9 @@ def cluster(
         z: embeddings or features, ``[N, d]``, finite.
         k: clusters; ``None`` takes the number of classes in ``y``, else the eigengap of the graph. ``leiden`` finds it.
         method: ``kmeans``, ``gmm``, ``agglomerative``, ``leiden`` (see
-            :func:`gcl.evaluate.cluster_methods.find_clusters`) or ``pamc``, which trains
-            :class:`gcl.methods.pamc.PamC` on the rows as features.
+            :func:`gcl.evaluate.cluster_methods.find_clusters`); ``pamc``, which trains
+            :class:`gcl.methods.pamc.PamC` on the rows as features; or ``own``, which takes ``assignment``.
+        assignment: clusters that are there already, int ``[N]`` or soft ``[N, K]``, for ``own``.
         adjacency: a graph over the rows, ``[N, N]``. Where ``leiden``, ``pamc`` or the eigengap needs one and there is
             none, each row is joined to its 10 nearest, up to 50,000 rows.
         y: labels to score against, ``[N]``, -1 = unlabelled. No choice looks at them, but the number of classes.
@@ -88,66 +96,104 @@ def cluster(
         seeds: how many, from 1. ``agglomerative`` takes one.
         algorithm: of k-means.
         resolution: of ``leiden``.
-        settings: of ``pamc``, as in :func:`gcl.pipeline`.
+        settings: of ``pamc``: arguments of the method and of ``trainer``, as in :func:`gcl.pipeline`.
+        progress: of ``pamc``; ``None`` = shown where a person looks.
 
     Raises:
         ConfigError: an unknown method, a number out of range, or options that do not go together.
         DataError: rows, labels or a graph that cannot be used.
     """
-    if method not in get_args(Method):
-        raise ConfigError(unknown("clustering method", str(method), get_args(Method)))
-    if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1:
-        raise ConfigError(f"seeds must be a whole number from 1, got {seeds!r}")
-    if method == "leiden" and k is not None:
-        raise ConfigError("leiden finds the number of clusters itself; leave k out, and set the resolution for more")
-    if settings and method != "pamc":
-        raise ConfigError("settings belong to method pamc; leave them out")
-    z = as_embeddings(z)
-    if y is not None:
-        y = as_labels(y, z.shape[0])
+    _check_options(method, k, seeds, algorithm, resolution, settings, assignment)
+    z = as_embeddings(torch.as_tensor(z))
+    y = None if y is None else as_labels(torch.as_tensor(y), z.shape[0])
     notes: list[str] = []
     classes = 0 if y is None else int(y[y >= 0].unique().numel())
+    if y is not None and not classes:
+        notes.append("none of the rows has a label (all are -1), so nothing is scored")
+    if bool((z == z[:1]).all()):
+        notes.append("all rows are equal, so any clustering of them is arbitrary")
     graph = adjacency
-    if graph is None and (method in ("leiden", "pamc") or (k is None and not classes)):
+    if graph is None and method != "own" and (method in ("leiden", "pamc") or (k is None and not classes)):
         graph = _neighbours(z, normalize, notes)
     k_from = "given"
-    if method == "leiden":
+    if method == "own":
+        k_from = "the run's own assignment"
+    elif method == "leiden":
         k_from = f"found by leiden, resolution {resolution:g}"
     elif k is None and classes:
         k, k_from = classes, "the number of classes"
     elif k is None:
         assert graph is not None
         k, k_from = eigengap(graph), "the eigengap of the graph"
-    if bool((z == z[:1]).all()):
-        notes.append("all rows are equal, so any clustering of them is arbitrary")
-    count = 1 if method == "agglomerative" else seeds
+        if k >= MOST:
+            notes.append(f"the eigengap looks no further than {MOST} clusters; give the number if there may be more")
     runs: list[Clusters] = []
-    for seed in range(count):
-        if method == "pamc":
+    for seed in range(1 if method in ("agglomerative", "own") else seeds):
+        if method == "own":
+            assert assignment is not None
+            own = assignment if assignment.dim() == 1 else assignment.argmax(dim=1)
+            made = Clusters(own.long(), 0.0, "assignment")
+        elif method == "pamc":
             assert graph is not None
-            runs.append(_by_pamc(z, graph, k, seed, settings or {}))
+            made = _by_pamc(z, graph, k, seed, settings or {}, progress)
         else:
-            runs.append(
-                find_clusters(
-                    z,
-                    k,
-                    method=_plain(method),
-                    adjacency=graph,
-                    normalize=normalize,
-                    seed=seed,
-                    algorithm=algorithm,
-                    resolution=resolution,
-                )
+            made = find_clusters(
+                z,
+                k,
+                method=_plain(method),
+                adjacency=graph,
+                normalize=normalize,
+                seed=seed,
+                algorithm=algorithm,
+                resolution=resolution,
             )
-    chosen = max(range(count), key=lambda index: (runs[index].score, -index))
+        runs.append(dataclasses.replace(made, labels=made.labels.unique(return_inverse=True)[1]))  # no gaps
+    chosen = max(range(len(runs)), key=lambda index: (runs[index].score, -index))
+    found = int(runs[chosen].labels.max()) + 1
+    if k is None:
+        k = found
+    elif found != k:
+        notes.append(f"{found} of {k} clusters have a row; the others are empty")
     report = None
     if y is not None and classes:
         scores = [cluster_scores(run.labels, y) for run in runs]
         values = {name: [score[name] for score in scores] for name in scores[0]}
         details = {"k": k, "chosen": chosen}
-        report = Report("clustering", runs[0].protocol, int((y >= 0).sum()), values, list(range(count)), details)
+        report = Report("clustering", runs[0].protocol, int((y >= 0).sum()), values, list(range(len(runs))), details)
     quality = cluster_quality(z, runs[chosen].labels, adjacency=adjacency, normalize=normalize)
-    return ClusterResult(runs, chosen, k_from, quality, report, tuple(notes))
+    return ClusterResult(runs, chosen, k, k_from, quality, report, tuple(notes))
+
+
+def _check_options(
+    method: str,
+    k: int | None,
+    seeds: int,
+    algorithm: str,
+    resolution: float,
+    settings: Mapping[str, Any] | None,
+    assignment: Tensor | None,
+) -> None:
+    """Refuses what a method cannot take, before any work."""
+    if method not in get_args(Method):
+        raise ConfigError(unknown("clustering method", str(method), get_args(Method)))
+    if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1:
+        raise ConfigError(f"seeds must be a whole number from 1, got {seeds!r}")
+    if method in ("leiden", "own") and k is not None:
+        more = ", and set the resolution for more" if method == "leiden" else ""
+        raise ConfigError(f"{method} finds the number of clusters itself; leave k out{more}")
+    for name, given, owner in (
+        ("resolution", resolution != 1.0, "leiden"),
+        ("algorithm", algorithm != "auto", "kmeans"),
+        ("settings", bool(settings), "pamc"),
+        ("assignment", assignment is not None, "own"),
+    ):
+        if given and method != owner:
+            raise ConfigError(f"{name} belong{'' if name.endswith('s') else 's'} to method {owner}; leave {name} out")
+    if method == "own" and assignment is None:
+        raise ConfigError("method own needs an assignment, which embeddings alone do not have; choose another method")
+    taken = sorted(set(settings or {}) & RESERVED)
+    if taken:
+        raise ConfigError(f"settings of pamc are those of the method and its trainer, not {', '.join(taken)}")
 
 
 def compare_clusterings(first: Tensor, second: Tensor) -> dict[str, float]:
@@ -163,6 +209,8 @@ def compare_clusterings(first: Tensor, second: Tensor) -> dict[str, float]:
     """
     if first.shape != second.shape:
         raise DataError(f"one clustering has {first.numel()} rows and the other {second.numel()}; give the same rows")
+    if not bool((second >= 0).any()):
+        raise DataError("the clustering to compare with leaves every row out (all are -1); give one of these rows")
     scores = cluster_scores(first, second)
     return {"nmi": scores["nmi"], "ari": scores["ari"], "matched": scores["accuracy"]}
 
@@ -186,19 +234,21 @@ def _neighbours(z: Tensor, normalize: bool, notes: list[str]) -> Adjacency:
     return knn_graph(z, k, similarity=similarity)
 
 
-def _by_pamc(z: Tensor, adjacency: Adjacency, k: int | None, seed: int, settings: Mapping[str, Any]) -> Clusters:
+def _by_pamc(
+    z: Tensor, adjacency: Adjacency, k: int | None, seed: int, settings: Mapping[str, Any], progress: bool | None
+) -> Clusters:
     result = pipeline(
         "pamc",
         Graph.homogeneous(z.float(), adjacency),
         seeds=[seed],
         floors=False,
         evaluate=False,
-        progress=False,
-        **{"num_clusters": k, "trainer": {"epochs": 200, "learning_rate": 1e-3}, **settings},
+        progress=progress,
+        num_clusters=k,
+        **{"trainer": {"epochs": 200, "learning_rate": 1e-3}, **settings},
     )
     assignment = result.runs[0].outputs.assignment
     assert assignment is not None
-    labels = assignment.argmax(dim=1)
-    used, code = labels.unique(return_inverse=True)
-    sharpness = float(torch.log(assignment.amax(dim=1)).mean())
-    return Clusters(code if used.numel() < assignment.shape[1] else labels, sharpness, "pamc")
+    # how sure the assignment is, as a share of its most; one with an empty cluster comes after all others
+    labels, sure = assignment.argmax(dim=1), float(assignment.amax(dim=1).mean())
+    return Clusters(labels, sure - (assignment.shape[1] - labels.unique().numel()), "pamc")

@@ -45,6 +45,64 @@ def test_datasets_and_runs_bring_their_graph(gcl):
     assert {"silhouette", "modularity", "conductance"} <= set(record["quality"])
 
 
+def test_the_archive_of_a_graph_is_a_graph_and_no_table_of_edges(gcl):
+    done = gcl(
+        "train", "grace", "karate", "trainer.epochs=1", "evaluate=false", "floors=false", "--quiet", "--out", "r"
+    )
+    assert done.code == 0
+    rng = np.random.default_rng(0)
+    source, target = np.triu(rng.random((20, 20)) < 0.3, 1).nonzero()
+    np.savez(
+        "graph.npz", num_nodes=20, num_features=3, edge_index=np.stack([source, target]), x=rng.random((20, 3)),
+        y=rng.integers(2, size=20),
+    )  # fmt: skip
+    record = gcl("cluster", "graph.npz", "--method", "leiden", "--seeds", 1, "--json")
+    assert record.code == 0, record.err
+    assert record.json["n"] == 20
+    assert "modularity" in record.json["quality"]
+    assert not record.json["notes"]  # its own graph
+
+
+def test_a_run_s_own_assignment_is_taken_and_written(gcl):
+    small = (
+        "num_clusters=2",
+        "hidden_channels=[8]",
+        "pretrain_epochs=1",
+        "trainer.epochs=2",
+        "floors=false",
+        "--quiet",
+    )
+    assert gcl("train", "pamc", "karate", *small, "--out", "run").code == 0
+    done = gcl("cluster", "run", "--out", "own.csv", "--json")
+    assert done.code == 0, done.err
+    assert done.json["protocol"] == "assignment"
+    assert len(Path("own.csv").read_text().splitlines()) == 35
+    assert gcl("cluster", "run", "--k", 2, "--json").json["protocol"] == "kmeans-l2"
+
+
+def test_a_run_whose_data_is_gone_says_so(gcl, rows):
+    Path("graph").mkdir()
+    Path("graph/edges.csv").write_text("source,target\n" + "".join(f"{i},{i + 1}\n" for i in range(30)))
+    Path("graph/features.csv").write_text("id,a,b\n" + "".join(f"{i},{i % 3},{i % 2}\n" for i in range(31)))
+    quick = ("trainer.epochs=1", "evaluate=false", "floors=false", "--quiet", "--out", "run")
+    assert gcl("train", "grace", "graph", *quick).code == 0
+    Path("graph").rename("moved")
+    done = gcl("cluster", "run", "--k", 2)
+    assert done.code == 0, done.err
+    assert "note: no labels and no graph:" in done.out
+    assert gcl("cluster", "run", "--k", 2, "--method", "pamc").code == 2
+
+
+def test_pamc_takes_settings(gcl, rows):
+    done = gcl(
+        "cluster", "z.npy", "--k", 3, "--method", "pamc", "--set", "trainer.epochs=2", "--set", "pretrain_epochs=1",
+        "--set", "hidden_channels=[8]", "--json",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert done.json["protocol"] == "pamc"
+    assert done.json["seeds"] == [0]
+
+
 def test_without_a_number_the_eigengap_decides_and_says_so(gcl, rows):
     done = gcl("cluster", "z.npy", "--seeds", 1)
     assert done.code == 0, done.err

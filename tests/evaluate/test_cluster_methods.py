@@ -176,6 +176,53 @@ def test_equal_rows_are_pointed_out_and_one_row_is_refused_where_neighbours_are_
         cluster(blobs(), k=2, method="dbscan")
     with pytest.raises(ConfigError, match="settings belong to method pamc"):
         cluster(blobs(), k=2, settings={"order": 1})
+    for options, message in (
+        ({"resolution": 2.0}, "resolution belongs to method leiden"),
+        ({"method": "gmm", "algorithm": "lloyd"}, "algorithm belongs to method kmeans"),
+        ({"method": "pamc", "settings": {"seeds": [3], "out": "x"}}, "not out, seeds"),
+        ({"assignment": Y}, "assignment belongs to method own"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            cluster(blobs(), k=2, **options)
+    with pytest.raises(ConfigError, match="needs an assignment"):
+        cluster(blobs(), method="own")
+    with pytest.raises(DataError, match="3 nodes for 90 rows"):
+        cluster(blobs(), method="leiden", adjacency=of_networkx(nx.path_graph(3)))
+    with pytest.raises(DataError, match="leaves every row out"):
+        compare_clusterings(Y, torch.full_like(Y, -1))
+
+
+@pytest.mark.parametrize("method", ["kmeans", "gmm", "agglomerative"])
+@pytest.mark.parametrize("unit", [1e20, 1e-25])
+@pytest.mark.parametrize("normalize", [True, False])
+def test_rows_of_any_size_are_clustered(method, unit, normalize):
+    found = cluster(unit * blobs(), k=3, method=method, normalize=normalize, seeds=1)
+    assert same_partition(found.labels, Y)
+
+
+@pytest.mark.parametrize("method", ["kmeans", "gmm", "agglomerative"])
+def test_as_many_clusters_as_rows(method):
+    for rows in (torch.ones(1, 2), blobs()[::20]):
+        assert len(cluster(rows, k=len(rows), method=method, seeds=1).sizes) == len(rows)
+
+
+def test_empty_clusters_are_counted_and_leave_no_gap():
+    rows = torch.eye(3).repeat(4, 1).numpy()
+    found = cluster(rows, k=5, seeds=1)
+    assert (found.k, found.sizes) == (5, [4, 4, 4])
+    assert "3 of 5 clusters have a row; the others are empty" in found.notes
+
+
+def test_an_assignment_that_is_there_is_taken_as_it_is():
+    soft = torch.nn.functional.one_hot(Y, 5).float()
+    for assignment in (Y, soft):
+        found = cluster(blobs(), method="own", assignment=assignment, y=Y)
+        assert torch.equal(found.labels, Y)
+        assert (found.report.mean("accuracy"), found.runs[0].protocol) == (1.0, "assignment")
+
+
+def test_labels_that_say_nothing_are_pointed_out():
+    assert any("nothing is scored" in note for note in cluster(blobs(), k=3, y=torch.full((90,), -1), seeds=1).notes)
 
 
 def test_large_sets_need_a_number(monkeypatch):

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 
 import pytest
 import torch
 
 import gcl
+from gcl.core.adjacency import Adjacency
 from gcl.core.context import Batch, Clock, LossContext
 from gcl.core.errors import ConfigError
 from gcl.core.streams import Streams
 from gcl.data.load import load_dataset
+from gcl.evaluate.clustering import cluster_scores
 from gcl.losses.neighbor_contrast import NeighborContrast
 from gcl.losses.pamc import PamCLoss
 from gcl.methods.deep_clustering import center_silhouette
@@ -133,6 +136,11 @@ def test_the_result_is_the_last_epoch_and_the_oracle_is_named_so():
     )
     report = result.scores["assignment"]["trained"]
     assert report.protocol == "assignment"
+    for run, value in zip(result.runs, report.values["accuracy"], strict=True):  # of the weights after the last epoch
+        y = load_dataset("node/karate").y
+        assert value == cluster_scores(run.outputs.assignment.argmax(dim=1), y)["accuracy"]
+        again = run.method.outputs(load_dataset("node/karate").graph.for_training()).assignment
+        torch.testing.assert_close(again, run.outputs.assignment)
     for details, value in zip(report.details["by_seed"], report.values["accuracy"], strict=True):
         assert set(details) == {"clusters", "start", "by_silhouette", "by_modularity", "oracle"}
         assert 0 < value <= 1
@@ -146,7 +154,8 @@ def test_history_is_kept_before_the_update_and_only_as_far_as_asked(graph):
     squared = torch.cdist(z, method.centers_).square()
     assert float(method.label_free_[0, 0]) == pytest.approx(center_silhouette(squared, q.argmax(dim=1)), abs=1e-4)
     joint(method, graph, streams, epoch=3)
-    assert int((method.history_[:, 0] >= 0).sum()) == 1
+    assert int((~method.label_free_[:, 0].isnan()).sum()) == 1
+    assert method.outputs(graph).extras["epoch_assignments"].shape == (1, graph.num_nodes)
     method, streams = ready(PamC, graph, history=0)
     joint(method, graph, streams)
     assert "epoch_assignments" not in method.outputs(graph).extras
@@ -156,6 +165,37 @@ def test_before_training_there_is_no_assignment(graph):
     method = PamC(**SMALL)
     method.build(graph.spec, method.prepare(graph, Streams(0)))
     assert method.outputs(graph).assignment is None
+
+
+@pytest.mark.parametrize("name", ["pamc", "scgc", "scgc_star", "sdcn"])
+def test_double_precision_takes_sparse_features(name):
+    trainer = {"epochs": 2, "precision": "64-true"}
+    result = gcl.pipeline(name, "node/karate", seeds=[0], floors=False, evaluate=False, trainer=trainer, **SMALL)
+    assert result.outputs.main.isfinite().all()
+
+
+def test_sdcn_follows_the_edges_of_another_graph(graph):
+    method, _ = ready(SDCN, graph)
+    before = method.outputs(graph).assignment
+    edges = graph.adjacency.edge_index()
+    fewer = Adjacency.from_edge_index(edges[:, (edges % 2 == 0).all(dim=0)], graph.adjacency.shape)
+    other = dataclasses.replace(graph, relations={"edge": fewer})
+    assert not torch.equal(method.outputs(other).assignment, before)
+    assert torch.equal(method.outputs(graph).assignment, before)
+    part = graph.subgraph(torch.arange(20))
+    assert method.outputs(part).assignment.shape == (20, 3)
+
+
+def test_sdcn_runs_its_graph_half_once_a_step_and_counts_its_own_clusters(graph, monkeypatch):
+    method, streams = ready(SDCN, graph)
+    calls, real = [], SDCN._graph_assignment
+    monkeypatch.setattr(SDCN, "_graph_assignment", lambda self, *given: (calls.append(1), real(self, *given))[1])
+    with torch.no_grad():
+        method.graph_weights_[-1].zero_()
+    output = joint(method, graph, streams)
+    assert len(calls) == 1
+    assert int(output.parts["clusters"]) == 1
+    assert int(output.parts["largest_cluster"]) == graph.num_nodes
 
 
 def test_the_silhouette_by_centres():
@@ -195,6 +235,10 @@ def test_clusters_are_counted_by_the_eigengap_where_no_number_is_given(graph):
         ({"history": -1}, "history"),
         ({"cluster_weight": -1.0}, "cluster_weight"),
         ({"contrast_weight": float("inf")}, "contrast_weight"),
+        ({"pretrain_learning_rate": float("inf")}, "pretrain_learning_rate"),
+        ({"order": 0}, "order"),
+        ({"top": 0}, "top"),
+        ({"hops": "all"}, "hops"),
     ],
 )
 def test_bad_settings_are_refused(options, message):
