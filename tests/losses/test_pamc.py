@@ -101,6 +101,22 @@ def test_an_isolated_node_gets_no_attraction():
     assert float(z.grad[0].abs().max()) > 0
 
 
+def test_no_pair_keeps_more_than_one_number_for_the_gradient():
+    draw = torch.Generator().manual_seed(0)
+    arcs = torch.randint(2000, (2, 60_000), generator=draw)
+    gamma = Adjacency.from_edge_index(arcs, (2000, 2000), duplicates="first")
+    z, labels = torch.randn(2000, 16, generator=draw).requires_grad_(), torch.randint(5, (2000,), generator=draw)
+    kept = {}
+
+    def keep(tensor):
+        kept[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda same: same):
+        PamCLoss(0.5)(z, context=LossContext(positives=gamma, clusters=labels))
+    assert sum(kept.values()) < 4 * gamma.num_arcs + 8 * 4 * z.numel()  # E × d would be 16 times as much
+
+
 # -- meta-nodes ------------------------------------------------------------------------------------------------------
 
 

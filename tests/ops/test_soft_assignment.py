@@ -57,6 +57,16 @@ def test_far_rows_and_clusters_without_mass_stay_finite():
     assert float(assignment_divergence(q, q)) == 0
 
 
+def test_distances_keep_rows_and_centres_alone_for_the_gradient():
+    z, centers = torch.randn(500, 8, requires_grad=True), torch.randn(40, 8, requires_grad=True)
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda tensor: kept.append(tensor.numel()) or tensor, lambda same: same
+    ):
+        squared_distances(z, centers)
+    assert sum(kept) == z.numel() + centers.numel()
+
+
 def test_widths_that_differ_are_refused():
     with pytest.raises(DataError, match=r"\[N, d\] and \[K, d\]"):
         squared_distances(torch.ones(2, 3), torch.ones(2, 2))
