@@ -9,6 +9,7 @@ from strategies import adjacencies
 
 from gcl.core.adjacency import Adjacency
 from gcl.core.errors import ConfigError, DataError
+from gcl.data.load import load_dataset
 from gcl.ops import transition_weights as module
 from gcl.ops.transition_weights import estimated_reach, transition_weights, walk_weights
 
@@ -95,6 +96,22 @@ def test_the_reach_is_estimated_within_a_fifth():
     empty = Adjacency.from_edge_index(torch.zeros(2, 0, dtype=torch.int64), (0, 0))
     assert estimated_reach(empty, 3) == 0
     assert transition_weights(empty, 3).shape == (0, 0)
+
+
+@pytest.mark.filterwarnings("ignore:.*hardly sparse")
+@pytest.mark.parametrize(
+    ("name", "counts"),
+    [
+        ("usps", {1: 52_202, 2: 185_180, 4: 1_301_520}),
+        ("acm", {1: 29_281, 3: 446_045, 4: 1_061_947}),
+        ("dblp", {1: 11_113, 2: 40_703, 4: 400_763}),
+    ],
+)
+def test_pairs_within_some_hops_are_as_many_as_was_counted_elsewhere(name, counts, data_root):
+    adjacency = load_dataset(f"cluster/{name}", data_root=data_root).graph.adjacency
+    for order, count in counts.items():
+        assert transition_weights(adjacency, order).num_arcs == count
+        assert estimated_reach(adjacency, order) == pytest.approx(count, rel=0.3)
 
 
 def test_what_would_not_fit_is_refused_before_it_is_made_and_dense_results_are_pointed_out():
