@@ -29,7 +29,8 @@ from gcl.regularizers.boundable import bounded_layers, check_encoder
 
 # Paths of two arcs up to which they are followed, times the columns of the hidden layer.
 MOST_PATHS = 2 * 10**10
-# Shares of the sum of all absolute products in a value that count as rounding: some 10,000 operations in float64.
+# Share of the sum of all absolute products in a value that counts as rounding: the worst case of some 10,000 operations
+# in float64, and more where a sum of features is longer.
 ROUNDING = 1e-12
 
 
@@ -190,15 +191,20 @@ def compactness(
     _check_same(encoder, graph, z)
     direction = contrast_direction(z)
     value = (z * direction).sum(1)
-    margin = ROUNDING * _magnitude(bounds.entrywise.looped.with_weight(bounds.entrywise.upper), features, layers, z)
+    longest = product.shape[0] + features.shape[1]  # no sum has more terms
+    margin = max(ROUNDING, longest * torch.finfo(torch.float64).eps) * _magnitude(
+        bounds.entrywise.looped.with_weight(bounds.entrywise.upper), features, layers, z
+    )
     if paths is None:
         paths = _two_arc_paths(adjacency) * product.shape[1] <= MOST_PATHS
     lower = torch.minimum(certificate(bounds, product, layers, direction, paths=paths), value)
     attack = DeletionAttack(adjacency, bounds.budget, deletion)
     upper = value.clone()
+    tried = 0
     for graph_now in attack.graphs(
         drop_prob, num_samples, toward_the_value(adjacency, hidden, z, direction, layers), generator
     ):
+        tried += 1
         found = _encode(graph_now, product, layers)[1]
         upper = torch.minimum(upper, (found * direction).sum(1))
     protocol = {
@@ -206,7 +212,7 @@ def compactness(
         "deletion": deletion,
         "keep_neighbor": keep_neighbor,
         "coverage": coverage,
-        "num_samples": int(num_samples),
+        "num_samples": tried,
         "paths": bool(paths and len(layers) == 2),
         "num_layers": len(layers),
     }
@@ -230,13 +236,15 @@ def _check_same(encoder: nn.Module, graph: Graph, z: Tensor) -> None:
     """Refuses an encoder whose own embeddings are not those of its affine layers under GCN's matrix.
 
     Raises:
-        ConfigError: they differ by more than float32 does.
+        ConfigError: they differ by more than float32 does, or are not finite.
     """
     precision = next(encoder.parameters()).dtype
     features = graph.features[graph.target]
     if isinstance(features, Tensor):
         graph = dataclasses.replace(graph, features={**graph.features, graph.target: features.to(precision)})
     own = encoder.embed(graph).to(z.dtype)  # type: ignore[operator]
+    if not bool(z.isfinite().all() & own.isfinite().all()):
+        raise ConfigError(f"the encoder {type(encoder).__name__} gives embeddings that are not finite; train it again")
     if own.shape != z.shape or float((own - z).abs().max()) > 1e-3 * max(float(z.abs().max()), 1e-30):
         raise ConfigError(
             f"the encoder {type(encoder).__name__} does not give what its affine_layers() give with GCN's matrix (one "

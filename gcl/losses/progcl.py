@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
@@ -236,4 +237,4 @@ def mean_weight(row: Tensor, col: Tensor, table: Tensor) -> Tensor:
     own = torch.arange(row.shape[0], device=row.device)
     total = product_logsumexp(zero, zero.clone(), exclude=own, pair_weight=similarity(row, col, table=table))
     assert isinstance(total, Tensor)
-    return total - torch.log(torch.tensor(float(max(row.shape[0] - 1, 1))))
+    return total - math.log(max(row.shape[0] - 1, 1))

@@ -142,12 +142,17 @@ def check_boundable(adjacency: Adjacency) -> None:
     """Refuses what has no bounds here.
 
     Raises:
-        DataError: a rectangle, or edge weights.
+        DataError: a rectangle, edge weights, or arcs that a mask hides.
     """
     if adjacency.shape[0] != adjacency.shape[1]:
         raise DataError(f"bounds need a graph of one node type, a square adjacency, got {list(adjacency.shape)}")
     if adjacency.weight is not None:
         raise DataError("bounds are for graphs without edge weights, and this one has some; leave the weights out")
+    if adjacency.keep is not None:
+        raise DataError(
+            "bounds are for graphs whose stored arcs are all there, and a mask hides some of this one's; take them out "
+            "for good with adjacency.masked(keep, compact=True)"
+        )
 
 
 def with_loops(adjacency: Adjacency) -> Adjacency:

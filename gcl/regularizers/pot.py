@@ -116,6 +116,7 @@ class POT(Regularizer):
         self.batch_size = batch_size
         self.keep_neighbor = keep_neighbor
         self.tight = tight
+        self._known: int | None = None  # the encoder that was found to be what its layers say
 
     # -- before training ---------------------------------------------------------------------------------------------
 
@@ -140,8 +141,9 @@ class POT(Regularizer):
         masking = [where for where, part in parts if masks_features(part)]
         if masking:
             said.append(
-                f"features are masked ({', '.join(masking)}), and POT bounds deletions of edges only: its score of a "
-                f"step holds for the features that the view kept, and says nothing of other masks"
+                f"features are masked ({', '.join(masking)}), and POT looks at deletions of edges only: its "
+                f"{'score' if self.mode in SURROGATES else 'bound'} of a step is of the features that the view kept, "
+                "and says nothing of other masks"
             )
         if all(getattr(part, "keeps_edges", False) or getattr(part, "drop_prob", 1) == 0 for _, part in parts):
             said.append("no view drops edges, so the budgets of POT are 0 and its scores are the values themselves")
@@ -164,14 +166,18 @@ class POT(Regularizer):
 
     def forward(self, context: StepContext) -> Tensor:
         """The mean of softplus(-score) over the scored nodes and both views, a scalar; never in half precision."""
+        half = torch.is_autocast_enabled(context.graph.device.type)
         with torch.autocast(context.graph.device.type, enabled=False):
-            return self._penalty(context)
+            return self._penalty(context, half)
 
-    def _penalty(self, context: StepContext) -> Tensor:
+    def _penalty(self, context: StepContext, half: bool) -> Tensor:
         layers, rows = bounded_layers(context.encoder), self._scored(context)
         precision = layers[0].weight.dtype  # autocast may have made embeddings and products in half
         context = dataclasses.replace(context, embeddings=tuple(z.to(precision) for z in context.embeddings))
         products = [product.to(precision) for product in _products(context, layers[0].weight)]
+        if self._known != id(context.encoder):
+            _check_same(context, layers, products, limit=0.1 if half else 1e-3)
+            self._known = id(context.encoder)
         seen = []
         if self.mode == "relaxed":
             seen = [trace[0].preactivation.to(precision) for trace in context.traces]
@@ -276,6 +282,30 @@ class POT(Regularizer):
 
 def _parts(augmenters: Sequence[Any]) -> list[tuple[str, Any]]:
     return [entry for index, augmenter in enumerate(augmenters, 1) for entry in named_parts(augmenter, f"view{index}")]
+
+
+@torch.no_grad()
+def _check_same(
+    context: StepContext, layers: Sequence[BoundedLayer], products: Sequence[Tensor], *, limit: float
+) -> None:
+    """Refuses an encoder that does not multiply by GCN's matrix, of which nothing would be bounded.
+
+    Raises:
+        ConfigError: embeddings that are not what its affine layers give.
+    """
+    for index, (view, z) in enumerate(zip(context.views, context.embeddings, strict=True)):
+        operator = Propagation(view.relation(), normalize="gcn")
+        hidden = image = products[-index]
+        for depth, layer in enumerate(layers):
+            if depth:
+                image = linear(hidden, layer.weight.t())
+            hidden = F.leaky_relu(operator.matmul(image) + layer.bias, layer.slope)
+        # NaN is left to the trainer, which names the parameter
+        if float((hidden - z).abs().max()) > limit * max(float(hidden.abs().max()), 1e-30):
+            raise ConfigError(
+                f"the encoder {type(context.encoder).__name__} does not give what its affine_layers() give with GCN's "
+                "matrix (one self-loop, symmetric normalisation by in-degrees), so POT cannot bound it; use gcn"
+            )
 
 
 # -- products of features ----------------------------------------------------------------------------------------------

@@ -21,6 +21,8 @@ from gcl.encoders.gcn import GCN
 from gcl.encoders.mlp import MLP
 from gcl.evaluate.compactness import compactness
 from gcl.evaluate.deletion_attack import DeletionAttack
+from gcl.ops.certificate import _lower_slopes, _lower_step
+from gcl.ops.compactness import BoundedLayer
 from gcl.ops.propagation import Propagation
 from gcl.ops.propagation_bounds import covering_budget
 
@@ -148,6 +150,31 @@ def test_an_encoder_with_another_matrix_is_refused():
     graph = load_dataset("karate").graph.for_training()
     with pytest.raises(ConfigError, match="RowGCN does not give what its affine_layers"):
         compactness(RowGCN(out_channels=4).build(graph.spec), graph)
+
+
+def test_weights_that_are_not_finite_are_refused():
+    graph = load_dataset("karate").graph.for_training()
+    encoder = encoder_of(graph)
+    with torch.no_grad():
+        encoder.layers_.weights[1][0, 0] = torch.nan
+    with pytest.raises(ConfigError, match="not finite"):
+        compactness(encoder, graph)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from([-1.3, -0.4, 0.0, 0.25, 1.0, 1.8]))
+def test_every_lower_line_lies_below_the_activation(seed, slope):
+    """PReLU learns slopes below 0 and above 1, where other lines are valid than for ReLU."""
+    generator = torch.Generator().manual_seed(seed)
+    middle, v = (torch.randn(200, 1, generator=generator, dtype=torch.float64) for _ in range(2))
+    radius = 2 * torch.rand(200, 1, generator=generator, dtype=torch.float64)
+    layer = BoundedLayer(torch.zeros(1, 1).double(), torch.zeros(1).double(), slope)
+    for line in _lower_slopes(middle, radius, slope):
+        weights, constant = _lower_step(middle, radius, v, layer, line)
+        for t in torch.linspace(-1, 1, 41, dtype=torch.float64):
+            x = middle + t * radius
+            activated = torch.where(x >= 0, x, slope * x)
+            assert float(((v * activated).sum(1) - (weights * x).sum(1) - constant).min()) > -1e-12
 
 
 def test_dropout_and_double_precision_do_not_stand_in_the_way_of_a_trained_encoder():

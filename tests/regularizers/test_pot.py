@@ -12,17 +12,21 @@ from torch_geometric.nn import GraphSAGE
 
 import gcl
 from gcl.augment import CommunalEdgeDrop, Compose, EdgeDrop, FeatureMask, PyGTransform
+from gcl.core.adjacency import Adjacency
 from gcl.core.context import Batch, Clock
 from gcl.core.errors import ConfigError, DataError
+from gcl.core.graph import Graph
 from gcl.core.streams import Streams
 from gcl.core.view import View
 from gcl.data.load import load_dataset
 from gcl.encoders.gcn import GCN
 from gcl.encoders.mlp import MLP
 from gcl.encoders.pyg_encoder import as_encoder
+from gcl.evaluate.compactness import compactness
 from gcl.methods.csgcl import CSGCL
 from gcl.methods.grace import GRACE
 from gcl.ops.propagation import Propagation
+from gcl.ops.propagation_bounds import PropagationBounds
 from gcl.regularizers.pot import POT
 
 SMALL = {
@@ -262,6 +266,98 @@ def test_bounds_of_a_step_order_as_they_must(graph):
     assert scores["certified"] >= float(value.detach()) - 1e-12
 
 
+@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("batch_size", [None, 5])
+@pytest.mark.parametrize("mode", ["relaxed", "certified"])
+def test_scores_of_a_step_are_bounds_at_sampled_directed_views(mode, batch_size, symmetric, monkeypatch):
+    """Budgets as large as the in-degrees admit every view that is drawn: no score may exceed the value there."""
+    for seed in range(8):
+        generator = torch.Generator().manual_seed(seed)
+        pairs = torch.combinations(torch.arange(12))
+        pairs = pairs[torch.rand(len(pairs), generator=generator) < 0.25].t()
+        arcs = torch.cat([pairs, pairs.flip(0)], dim=1)
+        x = torch.randn(12, 3, generator=generator, dtype=torch.float64)
+        graph = Graph.homogeneous(x, Adjacency.from_edge_index(arcs, (12, 12)))
+        edge = {"name": "edge_drop", "symmetric": symmetric}
+        views = {f"view{index}": {"edge": {**edge, "drop_prob": p}} for index, p in ((1, 0.5), (2, 0.3))}
+        regularizer = {"name": "pot", "mode": mode, "weight": 1.0, "keep_neighbor": False, "batch_size": batch_size}
+        method, streams = ready(GRACE(**SMALL, augment=views, regularizer=regularizer), graph, seed)
+        with torch.no_grad():
+            for bias in method.encoder_.layers_.biases:
+                bias.normal_(0, 0.4, generator=generator)
+        degree = graph.adjacency.row_ptr.diff().long()
+        method.regularizer_state_ = {**method.regularizer_state_, "budget1": degree, "budget2": degree}
+        scores = []
+
+        def noting(x, scores=scores, softplus=F.softplus):
+            scores.append(-x.detach())
+            return softplus(x)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(F, "softplus", noting)
+            step(method, graph, streams)
+        rows = torch.arange(12)
+        if batch_size is not None:
+            rows = torch.randperm(12, generator=streams.generator("pot", 0, 1, 0))[:batch_size].sort().values
+        drawn = [a(graph, generator=streams.generator("augment", 0, 1, 0, v)) for v, a in enumerate(method.augmenters_)]
+        with torch.no_grad():
+            z = [method.encoder_(view) for view in drawn]
+        for view in range(2):
+            unit = F.normalize(z[1 - view])
+            value = (z[view] * (unit - (unit.sum(0) - unit) / 11)).sum(1)[rows]
+            assert float((scores[view] - value).max()) < 1e-9
+
+
+def test_the_bounds_of_a_step_are_those_of_the_deletions_that_the_augmenter_makes():
+    """On a star whose centre alone has a budget, arcs into a leaf stay and edges of the centre may go."""
+    leaves = torch.arange(1, 6)
+    arcs = torch.stack([torch.cat([leaves, leaves * 0]), torch.cat([leaves * 0, leaves])])
+    graph = Graph.homogeneous(torch.rand(6, 3, dtype=torch.float64), Adjacency.from_edge_index(arcs, (6, 6)))
+    for symmetric in (False, True):
+        edge = {"name": "edge_drop", "drop_prob": 0.4, "symmetric": symmetric}
+        views = {"view1": {"edge": edge}, "view2": {"edge": edge}}
+        method, streams = ready(GRACE(**SMALL, augment=views, regularizer={"name": "pot", "mode": "certified"}), graph)
+        step(method, graph, streams)
+        budget = method.regularizer_state_["budget1"]
+        assert budget.tolist() == [2, 0, 0, 0, 0, 0]
+        found = next(made for key, (_, made) in graph.adjacency.memo.items() if key[:2] == ("pot", 0))
+        expected = PropagationBounds.of(graph.adjacency, budget, deletion="edges" if symmetric else "arcs", tight=True)
+        other = PropagationBounds.of(graph.adjacency, budget, deletion="arcs" if symmetric else "edges", tight=True)
+        assert torch.equal(found.upper, expected.upper)
+        assert torch.equal(found.lower, expected.lower)
+        assert not (torch.equal(found.upper, other.upper) and torch.equal(found.lower, other.lower))
+        graph.adjacency.memo.clear()
+
+
+def test_an_encoder_with_another_matrix_is_refused_in_the_first_step(graph):
+    class RowGCN(GCN):
+        def forward(self, view, *, trace=None):
+            return self.layers_(view, Propagation(view.relation(), normalize="row"), trace)
+
+    for mode in MODES:
+        regularizer = {"name": "pot", "mode": mode}
+        method = GRACE(encoder=RowGCN(out_channels=4), augment=VIEWS, regularizer=regularizer)
+        with pytest.raises(ConfigError, match="RowGCN does not give what its affine_layers"):
+            step(*(ready(method, graph)[0], graph, Streams(0)))
+
+
+def test_a_masked_graph_is_refused(graph):
+    """A budget counts the arcs that are stored, and a bound would credit those that the mask hides."""
+    keep = torch.ones(graph.adjacency.num_arcs, dtype=torch.bool)
+    keep[3] = False
+    masked = dataclasses.replace(graph, relations={"edge": graph.adjacency.masked(keep)})
+    with pytest.raises(DataError, match="a mask hides some"):
+        grace().prepare(masked, Streams(0))
+    with pytest.raises(DataError, match="a mask hides some"):
+        compactness(GCN(out_channels=3).build(masked.spec), masked)
+
+
+def test_the_warning_of_masks_promises_a_bound_only_where_there_is_one():
+    views = [Compose({"edge": EdgeDrop(0.2), "mask": FeatureMask(0.3)})]
+    assert "its score" in POT(mode="reference").caveats(views)[0]
+    assert "its bound" in POT(mode="relaxed").caveats(views)[0]
+
+
 def test_zero_features_give_finite_gradients():
     whole = load_dataset("karate").graph.for_training()
     graph = with_features(whole, torch.zeros(34, 3, dtype=torch.float64))
@@ -298,7 +394,7 @@ def test_the_order_of_training_does_not_change_the_term(graph):
 
 def test_it_plugs_into_csgcl_with_a_warning_of_masks(graph):
     method = CSGCL(**SMALL, regularizer={"name": "pot", "weight": 0.3})
-    with pytest.warns(UserWarning, match="features are masked .* POT bounds deletions of edges only"):
+    with pytest.warns(UserWarning, match="features are masked .* POT looks at deletions of edges only"):
         method.check(graph.spec)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
