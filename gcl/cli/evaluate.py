@@ -32,8 +32,13 @@ def classification(
         Path | None,
         typer.Option(help="Splits, rows as the embeddings: npy or npz key `splits`, 0 train, 1 valid, 2 test."),
     ] = None,
-    protocol: Annotated[str, typer.Option(help="linear, linear-adam or grace.")] = "linear",
+    protocol: Annotated[str, typer.Option(help="linear, linear-adam, grace or heco.")] = "linear",
     num_splits: Annotated[int, typer.Option(help="Random 10/10/80 splits, where none are stored.")] = 20,
+    split_index: Annotated[
+        int | None, typer.Option(help="Which one of the stored splits, from 0 [the first --num-splits].")
+    ] = None,
+    learning_rate: Annotated[float, typer.Option(help="Of Adam, for linear-adam and heco.")] = 0.01,
+    weight_decay: Annotated[float, typer.Option(help="Of Adam, for heco.")] = 0.0,
     data_root: DataRoot = None,
     json: AsJson = False,
 ) -> None:
@@ -47,7 +52,15 @@ def classification(
     from gcl.data.labels import as_splits
     from gcl.evaluate.embedding_files import read_splits
 
-    evaluator = resolve("evaluator", {"name": "classification", "protocol": protocol, "num_splits": num_splits})
+    spec = {
+        "name": "classification",
+        "protocol": protocol,
+        "num_splits": num_splits,
+        "split_index": split_index,
+        "learning_rate": learning_rate,
+        "weight_decay": weight_decay,
+    }
+    evaluator = resolve("evaluator", spec)
     source = read_source(file)
     y, stored = labels_of(source, labels, dataset, data_root)
     y = need(y, "classification needs labels; give --labels FILE or --dataset NAME")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -72,26 +73,69 @@ def linear_adam(
         test = held.splits[:, index] == TEST
         predicted = F.linear(z[test], heads.weight[index], heads.bias[index]).argmax(dim=1)
         scores.append(classification_scores(predicted, held.y[test]))
-    details = {"step": heads.step.tolist(), "valid_accuracy": heads.valid_accuracy.tolist(), "steps": steps}
+    details = {"step": heads.step.tolist(), "valid_accuracy": heads.valid_score.tolist(), "steps": steps}
     runs = range(len(scores))
     return Report("classification", "linear-adam", held.num_labelled, by_metric(scores), list(runs), details)
 
 
 @dataclass(frozen=True, eq=False)
 class LinearHeads:
-    """The heads of all splits at their best validation reading.
+    """Linear heads that train side by side, each at its best validation reading.
 
     Args:
-        weight: ``[S, C, d]``.
+        weight: ``[S, C, d]``, one head a split (or several).
         bias: ``[S, C]``.
         step: steps done at that reading, int64 ``[S]``.
-        valid_accuracy: float64 ``[S]``.
+        valid_score: what was read, float64 ``[S]``: accuracy, or another score of at least 0; -1 before any reading.
     """
 
     weight: Tensor
     bias: Tensor
     step: Tensor
-    valid_accuracy: Tensor
+    valid_score: Tensor
+
+    @classmethod
+    def unread(cls, weight: Tensor, bias: Tensor) -> LinearHeads:
+        """Copies of heads before the first reading, which any reading improves on."""
+        count = len(weight)
+        return cls(
+            weight.detach().clone(),
+            bias.detach().clone(),
+            torch.zeros(count, dtype=torch.int64),
+            torch.full((count,), -1.0, dtype=torch.float64),
+        )
+
+    @classmethod
+    def cat(cls, heads: Sequence[LinearHeads]) -> LinearHeads:
+        """All heads of several groups, in order."""
+        return cls(
+            weight=torch.cat([head.weight for head in heads]),
+            bias=torch.cat([head.bias for head in heads]),
+            step=torch.cat([head.step for head in heads]),
+            valid_score=torch.cat([head.valid_score for head in heads]),
+        )
+
+    @torch.no_grad()
+    def or_better(self, score: Tensor, weight: Tensor, bias: Tensor, step: int) -> LinearHeads:
+        """Where ``score`` (float64 ``[S]``) is above the best reading so far, the heads that it was read of."""
+        better = score > self.valid_score
+        return LinearHeads(
+            torch.where(better[:, None, None], weight, self.weight),
+            torch.where(better[:, None], bias, self.bias),
+            torch.where(better, step, self.step),
+            torch.where(better, score, self.valid_score),
+        )
+
+
+def xavier_weights(
+    count: int, num_classes: int, width: int, *, dtype: torch.dtype, generator: Generator | None = None
+) -> Tensor:
+    """Xavier-uniform weights ``[S, C, d]``, drawn head by head: the first few are those of a smaller ``count``."""
+    weight = torch.empty(count, num_classes, width, dtype=dtype)
+    bound = math.sqrt(6.0 / (width + num_classes))
+    for part in weight:
+        part.uniform_(-bound, bound, generator=generator)
+    return weight
 
 
 def fit_heads(
@@ -118,10 +162,7 @@ def fit_heads(
         if not (value > 0 and math.isfinite(value)):
             raise ConfigError(f"{name} of linear-adam must be positive, got {value}")
     count, width = splits.shape[1], z.shape[1]
-    weight = torch.empty(count, num_classes, width, dtype=z.dtype)
-    bound = math.sqrt(6.0 / (width + num_classes))  # Xavier, drawn split by split: a group has the weights of the whole
-    for part in weight:
-        part.uniform_(-bound, bound, generator=generator)
+    weight = xavier_weights(count, num_classes, width, dtype=z.dtype, generator=generator)
     train, valid = splits == TRAIN, splits == VALID
     rows = max(int(train.sum(dim=0).max()) + int(valid.sum(dim=0).max()), 1)
     group = max(MEMORY // (rows * width * z.element_size()), 1)
@@ -136,12 +177,7 @@ def fit_heads(
         )
         for at in (slice(start, start + group) for start in range(0, count, group))
     ]
-    return LinearHeads(
-        weight=torch.cat([head.weight for head in heads]),
-        bias=torch.cat([head.bias for head in heads]),
-        step=torch.cat([head.step for head in heads]),
-        valid_accuracy=torch.cat([head.valid_accuracy for head in heads]),
-    )
+    return LinearHeads.cat(heads)
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,12 +215,7 @@ def _fit_group(train: _Part, valid: _Part, weight: Tensor, steps: int, learning_
     weight = weight.clone().requires_grad_()  # [S, C, d]
     bias = weight.new_zeros(weight.shape[:2]).requires_grad_()  # [S, C]
     optimizer = torch.optim.Adam([weight, bias], lr=learning_rate)
-    best = LinearHeads(
-        weight.detach().clone(),
-        bias.detach().clone(),
-        torch.zeros(len(weight), dtype=torch.int64),
-        torch.full((len(weight),), -1.0, dtype=torch.float64),
-    )
+    best = LinearHeads.unread(weight, bias)
     for step in range(1, steps + 1):
         optimizer.zero_grad()
         with torch.enable_grad():
@@ -193,12 +224,5 @@ def _fit_group(train: _Part, valid: _Part, weight: Tensor, steps: int, learning_
         optimizer.step()
         if step % every == 0 or step == steps:
             with torch.no_grad():
-                accuracy = valid.accuracy(weight, bias)
-                better = accuracy > best.valid_accuracy
-                best = LinearHeads(
-                    torch.where(better[:, None, None], weight, best.weight),
-                    torch.where(better[:, None], bias, best.bias),
-                    torch.where(better, step, best.step),
-                    torch.where(better, accuracy, best.valid_accuracy),
-                )
+                best = best.or_better(valid.accuracy(weight, bias), weight, bias, step)
     return best

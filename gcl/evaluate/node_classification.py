@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Literal, get_args
 
@@ -15,12 +16,14 @@ from gcl.core.streams import Streams
 from gcl.data.splits import get_splits
 from gcl.evaluate.embeddings import as_embeddings
 from gcl.evaluate.grace_protocol import grace_protocol, grace_validation
+from gcl.evaluate.heco_protocol import heco_protocol, heco_validation, require_classes
 from gcl.evaluate.held_labels import Held, SelectionLabels
 from gcl.evaluate.linear_adam import fit_heads, linear_adam
 from gcl.evaluate.linear_probe import linear_probe, probe_validation
 
-Protocol = Literal["linear", "linear-adam", "grace"]
+Protocol = Literal["linear", "linear-adam", "grace", "heco"]
 GRACE_SPLIT = "random-10/0/90"
+STEPS = {"linear-adam": 3000, "heco": 200}
 
 
 class NodeClassification:
@@ -32,6 +35,7 @@ class NodeClassification:
     ``linear``        :func:`~gcl.evaluate.linear_probe.linear_probe`: unit rows, logistic regression, C by validation
     ``linear-adam``   :func:`~gcl.evaluate.linear_adam.linear_adam`: the head of GCA, CSGCL and POT
     ``grace``         :func:`~gcl.evaluate.grace_protocol.grace_protocol`: 10/90, liblinear, C by cross-validation
+    ``heco``          :func:`~gcl.evaluate.heco_protocol.heco_protocol`: 50 heads a split; also AUC; HeCo, MEOW, AdaMEOW
     ================  ==================================================================================================
 
     Args:
@@ -39,7 +43,12 @@ class NodeClassification:
         num_splits: how many splits, from 1; stored splits are at most as many as there are.
         splits: ``stored``, ``random-10/10/80`` (or other percentages), or ``auto``: stored where there are some, else
             random. Protocol ``grace`` makes its own and takes ``auto`` only.
-        steps: steps of Adam, for ``linear-adam``.
+        split_index: which one of the stored splits is used, from 0, in place of the first ``num_splits``: of sets with
+            a split for each label budget, one budget.
+        steps: steps of Adam, for ``linear-adam`` (3000 where it is ``None``) and ``heco`` (200).
+        learning_rate: of Adam, for these two; positive.
+        weight_decay: of Adam, for ``heco``; at least 0.
+        num_probes: heads a split, for ``heco``; from 1.
 
     Raises:
         ConfigError: a value outside these.
@@ -51,21 +60,39 @@ class NodeClassification:
         protocol: Protocol = "linear",
         num_splits: int = 20,
         splits: str = "auto",
-        steps: int = 3000,
+        split_index: int | None = None,
+        steps: int | None = None,
+        learning_rate: float = 0.01,
+        weight_decay: float = 0.0,
+        num_probes: int = 50,
     ):
         if protocol not in get_args(Protocol):
             raise ConfigError(unknown("protocol", str(protocol), get_args(Protocol)))
-        for name, value in (("num_splits", num_splits), ("steps", steps)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ConfigError(f"{name} must be a whole number from 1, got {value!r}")
+        for name, value in (("num_splits", num_splits), ("num_probes", num_probes)):
+            _require_whole(name, value, 1)
+        if steps is not None:
+            _require_whole("steps", steps, 1)
+        if not (learning_rate > 0 and math.isfinite(learning_rate)):
+            raise ConfigError(f"learning_rate must be a positive number, got {learning_rate!r}")
+        if not (weight_decay >= 0 and math.isfinite(weight_decay)):
+            raise ConfigError(f"weight_decay must be a number from 0, got {weight_decay!r}")
         if splits not in ("auto", "stored") and not re.fullmatch(r"random-\d+/\d+/\d+", splits):
             raise ConfigError(f"unknown splits {splits!r}; use auto, stored or random-10/10/80")
         if protocol == "grace" and splits != "auto":
             raise ConfigError(f"protocol grace makes its own 10/90 splits; leave out splits={splits!r}")
+        if split_index is not None:
+            _require_whole("split_index", split_index, 0)
+            if protocol == "grace" or splits.startswith("random"):
+                own = "protocol grace makes its own" if protocol == "grace" else f"splits={splits!r} draws them"
+                raise ConfigError(f"split_index={split_index} chooses a stored split and {own}; leave it out")
         self.protocol: Protocol = protocol
         self.num_splits = num_splits
         self.splits = splits
+        self.split_index = split_index
         self.steps = steps
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.num_probes = num_probes
 
     def split(self, graph: Graph, *, seed: int) -> tuple[Graph, Held]:
         """The graph without labels and splits, and these.
@@ -73,7 +100,8 @@ class NodeClassification:
         The splits are the same for every ``seed``, so that training seeds are compared on equal ground.
 
         Raises:
-            DataError: the graph has no labels, or a part of a split is empty.
+            DataError: the graph has no labels, a part of a split is empty, or (protocol ``heco``) it lacks a class.
+            ConfigError: ``split_index`` of a graph without such a stored split.
         """
         y = graph.attr("y")
         if y is None:
@@ -82,12 +110,17 @@ class NodeClassification:
                 "give labels, or leave the evaluation out"
             )
         is_grace = self.protocol == "grace"
-        splits = get_splits(graph, self.num_splits, GRACE_SPLIT if is_grace else self.splits)
+        if self.split_index is None:
+            splits = get_splits(graph, self.num_splits, GRACE_SPLIT if is_grace else self.splits)
+        else:
+            splits = _stored_split(graph, self.split_index)
         held = Held.of(y, splits, num_nodes=graph.num_nodes, seed=seed, needs_valid=not is_grace)
+        if self.protocol == "heco":
+            require_classes(held, first=self.split_index or 0)
         return graph.for_training(), held
 
     def validate(self, outputs: Outputs, held: Held) -> dict[str, float]:
-        """``{"accuracy": mean over splits}`` on the validation part.
+        """``{"accuracy": mean over splits}`` on the validation part; of protocol ``heco`` also ``macro_f1``.
 
         Protocol ``grace`` has none and gives the cross-validated accuracy on the training part.
 
@@ -102,18 +135,31 @@ class NodeClassification:
             return probe_validation(z, labels.y, labels.splits)
         if self.protocol == "grace":
             return grace_validation(z, labels.y, labels.splits)
+        if self.protocol == "heco":
+            return heco_validation(
+                z,
+                labels.y,
+                labels.splits,
+                num_classes=labels.num_classes,
+                num_probes=self.num_probes,
+                steps=self._steps,
+                learning_rate=self.learning_rate,
+                weight_decay=self.weight_decay,
+                generator=self._generator(seed),
+            )
         heads = fit_heads(
             as_embeddings(z),
             labels.y,
             labels.splits,
             num_classes=labels.num_classes,
-            steps=self.steps,
+            steps=self._steps,
+            learning_rate=self.learning_rate,
             generator=self._generator(seed),
         )
-        return {"accuracy": float(heads.valid_accuracy.mean())}
+        return {"accuracy": float(heads.valid_score.mean())}
 
     def evaluate(self, outputs: Outputs, held: Held, *, seed: int) -> Report:
-        """Test accuracy and macro-F1 of every split.
+        """Test accuracy and macro-F1 of every split; of protocol ``heco`` also micro-F1 and AUC, of every probe.
 
         Raises:
             DataError: embeddings that are not finite or not one a node.
@@ -123,11 +169,48 @@ class NodeClassification:
             return linear_probe(z, held.y, held.splits)
         if self.protocol == "grace":
             return grace_protocol(z, held.y, held.splits)
-        return linear_adam(z, held.y, held.splits, steps=self.steps, generator=self._generator(seed))
+        if self.protocol == "heco":
+            return heco_protocol(
+                z,
+                held.y,
+                held.splits,
+                num_probes=self.num_probes,
+                steps=self._steps,
+                learning_rate=self.learning_rate,
+                weight_decay=self.weight_decay,
+                generator=self._generator(seed),
+            )
+        return linear_adam(
+            z,
+            held.y,
+            held.splits,
+            steps=self._steps,
+            learning_rate=self.learning_rate,
+            generator=self._generator(seed),
+        )
+
+    @property
+    def _steps(self) -> int:
+        return STEPS[self.protocol] if self.steps is None else self.steps
 
     @staticmethod
     def _generator(seed: int) -> Generator:
         return Streams(seed).generator("evaluate")
+
+
+def _require_whole(name: str, value: int, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ConfigError(f"{name} must be a whole number from {least}, got {value!r}")
+
+
+def _stored_split(graph: Graph, index: int) -> Tensor:
+    """Stored split ``index`` as ``[N, 1]``."""
+    stored = graph.attr("splits")
+    count = 0 if stored is None else stored.shape[1]
+    if index >= count:
+        has = f"{count} stored splits, 0 to {count - 1}" if count else "no stored splits"
+        raise ConfigError(f"split_index={index} is out of range: the graph has {has}; choose one or leave it out")
+    return get_splits(graph, index + 1, "stored")[:, index:]
 
 
 def _main(outputs: Outputs, held: Held) -> Tensor:

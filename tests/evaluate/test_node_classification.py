@@ -16,7 +16,7 @@ from gcl.evaluate.floors import propagated_features, raw_features
 from gcl.evaluate.linear_probe import linear_probe
 from gcl.evaluate.node_classification import NodeClassification
 
-PROTOCOLS = ("linear", "linear-adam", "grace")
+PROTOCOLS = ("linear", "linear-adam", "grace", "heco")
 
 
 def graph_of(y, splits=None) -> Graph:
