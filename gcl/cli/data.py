@@ -39,16 +39,20 @@ def list_(
 
 @app.command()
 def info(
-    name: Annotated[str, typer.Argument(help="A dataset's name.")],
+    name: Annotated[str, typer.Argument(help="A dataset's name, or the path of data of your own.")],
     verify: Annotated[bool, typer.Option("--verify", help="Compare the file's checksum with the card's.")] = False,
     data_root: DataRoot = None,
     json: AsJson = False,
 ) -> None:
-    """One dataset's card: source, licence, statistics, how to get it."""
+    """One dataset's card: source, licence, statistics, how to get it; of a file or folder, what is in it."""
     from gcl.core.errors import DataError
     from gcl.data.catalog import dataset_info
+    from gcl.data.source_info import is_own_source, source_info
 
-    record = dataset_info(name, data_root=data_root, verify=verify)
+    own = is_own_source(name)
+    if own and verify:
+        raise DataError(f"{name} is data of your own, which no card has a checksum of; leave out --verify")
+    record = source_info(name) if own else dataset_info(name, data_root=data_root, verify=verify)
     if json:
         print_json(record)
     else:

@@ -15,6 +15,7 @@ from gcl.core.graph_spec import GraphSpec
 
 NODE = "node"  # the type of a homogeneous graph's nodes
 EDGE = "edge"  # and the name of its relation
+POSITIVE = "positive"  # a relation of target nodes that are positives of each other, no edge of the data
 
 # Node attributes that only evaluation may see; a training graph does not have them.
 HELD_ATTRIBUTES = ("y", "splits")

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gcl.core.adjacency import Adjacency
 from gcl.core.errors import DataError
-from gcl.core.graph import Graph
+from gcl.core.graph import POSITIVE, Graph
 from gcl.data.archive import csr_from_archive, facts_from_archive
 from gcl.data.edges import as_edge_index
 from gcl.data.features import as_features
@@ -38,7 +38,9 @@ def hetero_from_archive(arrays: Mapping[str, np.ndarray], path: str | os.PathLik
     Returns:
         The graph, with ``y`` and ``splits`` (uint8 ``[N, S]``) on the target type; and facts: ``split_names``, one for
         each column of the splits, and ``split_repeats``, how many entries of each training list (by split name)
-        repeat a node, which counts once here (left out where there are none). Other keys (``pos_*``) are not read.
+        repeat a node, which counts once here (left out where there are none). Pairs of positives, stored as the CSR
+        parts ``pos_indptr``, ``pos_indices``, ``pos_shape``, become the relation ``positive`` of the target type, the
+        positives of node i in row i.
 
     Raises:
         DataError: a missing key, a bad value, or parts of a split that share a node.
@@ -55,6 +57,9 @@ def hetero_from_archive(arrays: Mapping[str, np.ndarray], path: str | os.PathLik
     if target not in counts:
         raise DataError(f"{path} has the target type {target!r}, which is none of its node types {kinds}")
     relations, types = _relations(arrays, counts, path)
+    if any(key.startswith("pos_") for key in arrays):
+        relations[POSITIVE] = _positives(arrays, counts[target], path)
+        types[POSITIVE] = (target, target)
     attrs: dict[str, Tensor] = {}
     if "labels" in arrays:
         attrs["y"] = as_labels(arrays["labels"], counts[target])
@@ -94,6 +99,12 @@ def _relations(
     if not relations:
         raise DataError(f"{path} has no relations; a graph method needs edges")
     return relations, types
+
+
+def _positives(arrays: Mapping[str, np.ndarray], num_nodes: int, path: str | os.PathLike[str]) -> Adjacency:
+    matrix = csr_from_archive(arrays, "pos", path, what="positives", shape=(num_nodes, num_nodes)).tocoo()
+    arcs = torch.from_numpy(np.stack([matrix.col, matrix.row]).astype(np.int64))
+    return Adjacency.from_edge_index(arcs, (num_nodes, num_nodes), duplicates="first")
 
 
 def _features(

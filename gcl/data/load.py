@@ -18,6 +18,8 @@ from gcl.data.embedded import EMBEDDED
 from gcl.data.features import as_features
 from gcl.data.folder import read_folder
 from gcl.data.hetero import hetero_from_archive
+from gcl.data.hetero_folder import read_hetero_folder
+from gcl.data.hetero_names import is_hetero_folder
 from gcl.data.interaction_dataset import dataset_of_table, with_options
 from gcl.data.interaction_files import SUFFIXES, is_interaction_file, is_interaction_folder, read_interactions
 from gcl.data.interaction_objects import interaction_edge_type, table_of_hetero, table_of_matrix
@@ -42,8 +44,9 @@ def load_dataset(
     """Loads a graph from whatever names or holds it.
 
     Args:
-        source: a dataset name; the path of an `.npz` archive, of a folder with ``edges.*``, or of a table or a folder
-            of interactions (:func:`gcl.data.interaction_files.read_interactions`); PyG ``Data`` (or a dataset of one
+        source: a dataset name; the path of an `.npz` archive, of a folder with ``edges.*`` or, of several node types,
+            ``edges_SRC_DST.*`` (:func:`gcl.data.hetero_folder.read_hetero_folder`), or of a table or a folder of
+            interactions (:func:`gcl.data.interaction_files.read_interactions`); PyG ``Data`` (or a dataset of one
             graph) or ``HeteroData``; a networkx graph; a SciPy adjacency matrix (then give ``features``) or, with
             ``kind="rec"``, matrix of users by items; a ``Graph`` or a ``Dataset``, which are taken as they are.
         kind: the collection in which a bare name is looked up first: ``node``, ``cluster``, ``hetero`` or ``rec``.
@@ -183,6 +186,10 @@ def _read_archive(path: Path, card: Card | None = None) -> Dataset:
 
 def _read_path(path: Path, kind: str | None, options: InteractionOptions) -> Dataset:
     if path.is_dir():
+        if kind != "rec" and is_hetero_folder(path):
+            graph, ids, info = read_hetero_folder(path)
+            names, own = info.pop("class_names", ()), ids.pop(graph.target, None)
+            return Dataset(path.resolve().name, graph, None, names, own, {"path": str(path)}, ids)
         if kind == "rec" or (kind is None and is_interaction_folder(path)):
             return dataset_of_table(path.resolve().name, read_interactions(path, options), options, path=str(path))
         graph, node_ids, info = read_folder(path)
