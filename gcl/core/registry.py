@@ -7,14 +7,17 @@ from __future__ import annotations
 
 PARTS: dict[str, dict[str, str]] = {
     "method": {
+        "adameow": "gcl.methods.adameow:AdaMEOW",
         "bpr_mf": "gcl.methods.bpr_mf:BPRMF",
         "costa": "gcl.methods.costa:COSTA",
         "csgcl": "gcl.methods.csgcl:CSGCL",
         "gca": "gcl.methods.gca:GCA",
         "grace": "gcl.methods.grace:GRACE",
+        "heco": "gcl.methods.heco:HeCo",
         "lightgcl": "gcl.methods.lightgcl:LightGCL",
         "lightgcl_paper": "gcl.methods.lightgcl_paper:LightGCLPaper",
         "lightgcn": "gcl.methods.lightgcn:LightGCN",
+        "meow": "gcl.methods.meow:MEOW",
         "pamc": "gcl.methods.pamc:PamC",
         "progcl": "gcl.methods.progcl:ProGCL",
         "scgc": "gcl.methods.scgc:SCGC",
@@ -41,22 +44,27 @@ PARTS: dict[str, dict[str, str]] = {
     "encoder": {
         "autoencoder": "gcl.encoders.autoencoder:AutoEncoder",
         "gcn": "gcl.encoders.gcn:GCN",
+        "metapath_context": "gcl.encoders.metapath_context:MetaPathContextEncoder",
         "mlp": "gcl.encoders.mlp:MLP",
         "pyg": "gcl.encoders.pyg_encoder:PyGEncoder",
     },
     "projector": {
         "identity": "gcl.encoders.projection_head:IdentityProjector",
+        "linear": "gcl.encoders.projection_head:LinearProjector",
         "mlp": "gcl.encoders.projection_head:MLPProjector",
     },
     "loss": {
+        "adaptive_infonce": "gcl.losses.adaptive_infonce:AdaptiveInfoNCE",
         "block_infonce": "gcl.losses.block_infonce:BlockInfoNCE",
         "infonce": "gcl.losses.infonce:InfoNCE",
+        "multi_positive": "gcl.losses.multi_positive:MultiPositive",
         "neighbor_contrast": "gcl.losses.neighbor_contrast:NeighborContrast",
         "nt_xent": "gcl.losses.nt_xent:NTXent",
         "one_way_infonce": "gcl.losses.one_way_infonce:OneWayInfoNCE",
         "pamc": "gcl.losses.pamc:PamCLoss",
         "progcl": "gcl.losses.progcl:ProGCLLoss",
         "team_up": "gcl.losses.team_up:TeamUp",
+        "weighted_infonce": "gcl.losses.weighted_infonce:WeightedInfoNCE",
     },
     "regularizer": {"pot": "gcl.regularizers.pot:POT"},
     "evaluator": {
@@ -70,14 +78,17 @@ PARTS: dict[str, dict[str, str]] = {
 
 # One line a method, for `gcl methods`.
 METHOD_SUMMARIES = {
+    "adameow": "AdaMEOW: MEOW with learned weights of negatives (Yu et al., TKDE 2024); heterogeneous graphs",
     "bpr_mf": "BPR-MF: matrix factorisation trained to rank (Rendle et al., UAI 2009); recommendation",
     "costa": "COSTA: random sketches of the nodes of two edge-dropped views (Zhang et al., KDD 2022)",
     "csgcl": "CSGCL: community attribute voting, communal edge dropping, Team-up (Chen et al., IJCAI 2023)",
     "gca": "GCA: edges and attributes dropped by centrality (Zhu et al., WWW 2021)",
     "grace": "GRACE: edge dropping and attribute masking with InfoNCE (Zhu et al., arXiv 2006.04131)",
+    "heco": "HeCo: network schema against meta-paths (Wang et al., KDD 2021); heterogeneous graphs",
     "lightgcl": "LightGCL: a truncated SVD as second view (Cai et al., ICLR 2023); recommendation",
     "lightgcl_paper": "LightGCL's earlier program, which its paper's figures come from; recommendation",
     "lightgcn": "LightGCN: propagation without weights (He et al., SIGIR 2020); recommendation",
+    "meow": "MEOW: meta-path contexts, negatives weighted by clusters (Yu and Li, SDM 2023); heterogeneous graphs",
     "pamc": "PamC: neighbours against meta-nodes of clusters (Kulatilleke et al., arXiv 2209.14067); clustering",
     "progcl": "ProGCL: GCA with negatives weighed by a Beta mixture (Xia et al., ICML 2022)",
     "scgc": "SCGC: neighbours against all nodes, reconstruction (Kulatilleke et al., arXiv 2204.12656); clustering",

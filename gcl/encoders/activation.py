@@ -10,19 +10,20 @@ from torch import Tensor, nn
 
 from gcl.core.errors import ConfigError, unknown
 
-ActivationName = Literal["relu", "prelu", "rrelu", "elu", "none"]
+ActivationName = Literal["relu", "prelu", "rrelu", "elu", "tanh", "none"]
 
 RRELU_SLOPE = (1 / 8 + 1 / 3) / 2  # mean of torch's bounds: what F.rrelu applies outside training
 
 
 class Activation(nn.Module):
-    r"""An activation by name; all but ``elu`` are x above 0 and :math:`\alpha x` below.
+    r"""An activation by name; all but ``elu`` and ``tanh`` are x above 0 and :math:`\alpha x` below.
 
     =========  ==========================================================================================
     ``relu``   :math:`\alpha = 0`
     ``prelu``  one learnable :math:`\alpha`, initially 0.25
     ``rrelu``  :math:`\alpha = 11/48`, the mean slope of the randomised ReLU; nothing is drawn
     ``elu``    :math:`e^x - 1` below 0
+    ``tanh``   the hyperbolic tangent
     ``none``   :math:`\alpha = 1`, the identity
     =========  ==========================================================================================
 
@@ -50,14 +51,14 @@ class Activation(nn.Module):
             return F.leaky_relu(x, RRELU_SLOPE)
         if self.name == "elu":
             return F.elu(x)
-        return x
+        return torch.tanh(x) if self.name == "tanh" else x
 
     @property
     def negative_slope(self) -> Tensor | float:
         """The slope below 0; the learnable tensor ``[1]`` for ``prelu``.
 
         Raises:
-            ConfigError: ``elu``, which has no single slope.
+            ConfigError: ``elu`` or ``tanh``, which have no single slope.
         """
         if self.name == "prelu":
             return self.slope_

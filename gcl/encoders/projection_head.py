@@ -63,6 +63,39 @@ def _apply(layer: Any, x: Tensor) -> Tensor:
     return linear(x, layer.weight, layer.bias)
 
 
+class LinearProjector(nn.Module):
+    r"""One linear layer and an activation, :math:`h = \varphi(z W + b)`, initialised as torch's ``Linear`` is.
+
+    Args:
+        activation: after the layer; ``tanh`` in MEOW (SDM 2023).
+        out_channels: columns of the output; ``None`` = as many as the input.
+
+    Raises:
+        ConfigError: a value out of range.
+    """
+
+    def __init__(self, *, activation: ActivationName = "tanh", out_channels: int | None = None):
+        super().__init__()
+        check_activation(activation)
+        check_count("out_channels", out_channels, optional=True)
+        self.activation = activation
+        self.out_channels = out_channels
+
+    def build(self, in_channels: int) -> LinearProjector:
+        """Makes the layer for embeddings ``[N, in_channels]``."""
+        check_count("in_channels", in_channels)
+        self.layer_ = nn.Linear(in_channels, self.out_channels or in_channels)
+        self.activation_ = Activation(self.activation)
+        return self
+
+    def forward(self, z: Tensor) -> Tensor:
+        """The projection of each row, ``[N, out]``."""
+        if not hasattr(self, "layer_"):
+            raise NotFittedError("LinearProjector has no parameters yet; call build(in_channels) before using it")
+        projected: Tensor = self.activation_(_apply(self.layer_, z))
+        return projected
+
+
 class IdentityProjector(nn.Module):
     """No projector: the loss sees the embeddings themselves."""
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from gcl.core.context import Batch, Clock, Outputs, Prepared, Stage, StepOutput
 from gcl.core.graph import Graph
 from gcl.core.graph_spec import GraphSpec
+from gcl.core.resolve import resolve
 from gcl.core.streams import Streams
 
 
@@ -24,6 +25,7 @@ class Method(nn.Module):
 
     kind: ClassVar[str] = "node"  # the dataset collection that a bare dataset name is looked up in first
     needs_features: ClassVar[bool] = True  # whether the target nodes must have features
+    bounded_loss: ClassVar[bool] = True  # whether a lower loss is a better one, so that patience may wait for it
 
     def store(self, **arguments: Any) -> None:
         """Keeps constructor arguments unchanged; a module among them is not registered as a submodule."""
@@ -66,3 +68,14 @@ class Method(nn.Module):
     def two_views(self, graph: Graph, streams: Streams) -> tuple[Tensor, Tensor] | None:
         """Embeddings of two views, row by row, for diagnostics (alignment); ``None`` where there are no views."""
         return None
+
+
+def build_loss(spec: Any, channels: int) -> Any:
+    """A loss, with the parameters that some have for projections ``[N, channels]``."""
+    loss = resolve("loss", spec)
+    return loss.build(channels) if hasattr(loss, "build") else loss
+
+
+def projected_channels(projector: Any, in_channels: int) -> int:
+    """Columns of what a projector gives for embeddings ``[N, in_channels]``."""
+    return getattr(projector, "out_channels", None) or in_channels

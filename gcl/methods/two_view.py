@@ -19,7 +19,7 @@ from gcl.core.graph_spec import GraphSpec
 from gcl.core.resolve import Slot, resolve
 from gcl.core.streams import Streams
 from gcl.core.view import View
-from gcl.methods.method import Method
+from gcl.methods.method import Method, build_loss, projected_channels
 from gcl.ops.node_order import community_order, inverse_order, reorder_nodes
 
 NodeOrder = Literal["stored", "community"]
@@ -155,7 +155,7 @@ class TwoView(Method):
             augmenter.load_state(_under(prepared.tensors, f"view{index}."))
         self.encoder_ = resolve("encoder", self.encoder).build(spec)
         self.projector_ = resolve("projector", self.projector).build(self.encoder_.out_channels)
-        self.loss_ = resolve("loss", self.loss)
+        self.loss_ = build_loss(self.loss, projected_channels(self.projector_, self.encoder_.out_channels))
         self._check_needs(self.loss_)
         self.regularizer_ = None if self.regularizer is None else resolve("regularizer", self.regularizer)
         if self.regularizer_ is not None:

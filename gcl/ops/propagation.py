@@ -161,6 +161,16 @@ class Propagation:
         transposed._loops = loops
         return transposed
 
+    def to(self, device: torch.device | str) -> Propagation:
+        """The operator on another device (this object if it is there already)."""
+        adjacency = self.adjacency.to(device)
+        if adjacency is self.adjacency:
+            return self
+        values = None if self.values is None else self.values.to(device)
+        moved = Propagation(adjacency, normalize=self.normalize, values=values, scale=self.scale)
+        moved._loops = None if self._loops is None else self._loops.to(device)
+        return moved
+
     def rows(self, index: Tensor) -> Propagation:
         """The operator restricted to some rows, in the order given (repeats allowed); reads their arcs only."""
         adjacency = self.adjacency

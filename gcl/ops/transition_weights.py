@@ -12,6 +12,8 @@ from torch import Generator
 
 from gcl.core.adjacency import Adjacency
 from gcl.core.errors import ConfigError, DataError, unknown
+from gcl.ops.row_top import row_top
+from gcl.ops.scipy_matrix import csr_adjacency
 
 Hops = Literal["cumulative", "power"]
 
@@ -72,9 +74,10 @@ def transition_weights(
         )
     size = max(1, int(BLOCK_ENTRIES * num_nodes / max(expected, 1.0)))
     blocks = [
-        _largest(_hops(step, slice(start, start + size), order, hops), top) for start in range(0, num_nodes, size)
+        row_top(_hops(step, slice(start, start + size), order, hops), top or num_nodes)
+        for start in range(0, num_nodes, size)
     ]
-    return _adjacency(sp.vstack(blocks, format="csr") if blocks else step)
+    return csr_adjacency(sp.vstack(blocks, format="csr") if blocks else step)
 
 
 def walk_weights(
@@ -121,7 +124,7 @@ def walk_weights(
         place = np.minimum(np.searchsorted(ladder, at + draw, side="right"), last[at])
         ends[walking] = step.indices[place]
     share = np.full(ends.size, (order if hops == "cumulative" else 1) / num_walks)
-    return _adjacency(sp.coo_matrix((share, (starts, ends)), shape=step.shape).tocsr())
+    return csr_adjacency(sp.coo_matrix((share, (starts, ends)), shape=step.shape).tocsr())
 
 
 def estimated_reach(adjacency: Adjacency, order: int) -> float:
@@ -186,22 +189,3 @@ def _hops(step: sp.csr_matrix, rows: slice, order: int, hops: str) -> sp.csr_mat
         total = total + power if hops == "cumulative" else power
     total.sort_indices()
     return total
-
-
-def _largest(matrix: sp.csr_matrix, top: int | None) -> sp.csr_matrix:
-    """The largest entries of each row."""
-    counts = np.diff(matrix.indptr)
-    if top is None or not counts.size or counts.max() <= top:
-        return matrix
-    row = np.repeat(np.arange(matrix.shape[0]), counts)
-    order = np.lexsort((matrix.indices, -matrix.data, row))
-    place = np.arange(order.size) - np.repeat(matrix.indptr[:-1], counts)
-    kept = np.sort(order[place < top])
-    return sp.csr_matrix((matrix.data[kept], (row[kept], matrix.indices[kept])), shape=matrix.shape)
-
-
-def _adjacency(matrix: sp.csr_matrix) -> Adjacency:
-    matrix.sort_indices()
-    row = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
-    index = torch.from_numpy(np.stack([matrix.indices.astype(np.int64), row]))
-    return Adjacency.from_edge_index(index, matrix.shape, torch.from_numpy(matrix.data).float())

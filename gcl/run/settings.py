@@ -25,6 +25,7 @@ RESERVED = (*SETTINGS, *RECORDED)
 EVALUATE: dict[str, dict[str, Any]] = {
     "node": {"classification": {"name": "classification"}, "clustering": {"name": "clustering"}},
     "cluster": {"assignment": {"name": "assignment"}, "clustering": {"name": "clustering"}},
+    "hetero": {"classification": {"name": "classification"}, "clustering": {"name": "clustering"}},
     "rec": {"ranking": {"name": "ranking"}},
 }
 

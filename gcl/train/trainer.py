@@ -241,6 +241,12 @@ class Trainer:
             check_choice(f"scheduler {where}", settings["scheduler"], get_args(SchedulerName))
             check_whole(f"patience {where}", settings["patience"], 1, optional=True)
             check_choice(f"select {where}", settings["select"], get_args(Select))
+            waits = settings["patience"] is not None and settings["select"] != "validation"
+            if not method.bounded_loss and (waits or settings["select"] == "loss"):
+                raise ConfigError(
+                    f"the loss of {type(method).__name__} has no lower bound, so a lower one is not better; leave out "
+                    "trainer.patience and select=loss, or set trainer.select=validation"
+                )
             plan.append(
                 PlannedStage(
                     index=index,

@@ -1,0 +1,237 @@
+"""HeCo."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from gcl.core.adjacency import Adjacency
+from gcl.core.context import Batch, Clock, LossContext, Outputs, Prepared, StepOutput
+from gcl.core.errors import ConfigError, unknown
+from gcl.core.graph import POSITIVE, Graph
+from gcl.core.graph_spec import GraphSpec
+from gcl.core.operator import Operator
+from gcl.core.resolve import Slot, resolve
+from gcl.core.streams import Streams
+from gcl.encoders.encoder import check_count, check_dropout
+from gcl.encoders.heco import MetaPathEncoder, SchemaEncoder
+from gcl.encoders.type_projection import TypeProjection
+from gcl.methods.metapath_contrast import metapaths_of, normalized_features, say_metapaths
+from gcl.methods.method import Method, build_loss, projected_channels
+from gcl.ops.common_metapaths import metapath_positives
+from gcl.ops.metapath import MetaPath
+from gcl.ops.metapath_graph import metapath_graph
+from gcl.ops.neighbor_sample import sample_neighbors
+from gcl.ops.propagation import Propagation
+
+Positives = Literal["stored", "metapaths"]
+Features = Literal["target", "all"]
+LOSS = {"name": "multi_positive", "temperature": 0.8}
+PROJECTOR = {"name": "mlp", "activation": "elu"}
+
+
+class HeCo(Method):
+    r"""HeCo: what is around a node against whom meta-paths join it with.
+
+    .. math:: \mathcal{L} = \lambda \mathcal{L}(z_{mp}, z_{sc}) + (1 - \lambda) \mathcal{L}(z_{sc}, z_{mp})
+
+    with the schema view :class:`~gcl.encoders.heco.SchemaEncoder`, whose neighbours are drawn anew in every epoch, the
+    meta-path view :class:`~gcl.encoders.heco.MetaPathEncoder`, which is the result, and several positives a node
+    (:class:`~gcl.losses.multi_positive.MultiPositive`). Wang, Liu, Han, Shi: *Self-supervised Heterogeneous Graph
+    Neural Network with Co-contrastive Learning*, KDD 2021, arXiv 2105.09111. The defaults are the authors' for ACM,
+    without its types and meta-paths.
+
+    Args:
+        metapaths: as ``paper-author-paper``; ``None`` = there and back along every relation of the target type.
+        neighbors: how many neighbours of each type the schema view draws, by type; ``None`` = 5 of every type that a
+            relation joins with the target type.
+        num_positives: positives of a node, at most; see :func:`~gcl.ops.common_metapaths.metapath_positives`.
+        positives: ``stored`` takes the data's own (relation ``positive``) where it has some, ``metapaths`` never does.
+        features: ``target`` takes every other type by the identity, as the authors do, ``all`` what there is.
+        hidden_channels: of both views and the projections.
+        feature_dropout, attention_dropout: from 0 and below 1.
+        projector, loss: specifications.
+
+    Raises:
+        ConfigError: a value out of range.
+    """
+
+    kind: ClassVar[str] = "hetero"
+    needs_features: ClassVar[bool] = False
+    provides: ClassVar[tuple[str, ...]] = ("epoch", "positives")
+
+    metapaths: Sequence[str] | None
+    neighbors: Mapping[str, int] | None
+    num_positives: int
+    positives: Positives
+    features: Features
+    hidden_channels: int
+    feature_dropout: float
+    attention_dropout: float
+
+    def __init__(
+        self,
+        *,
+        metapaths: Sequence[str] | None = None,
+        neighbors: Mapping[str, int] | None = None,
+        num_positives: int = 5,
+        positives: Positives = "stored",
+        features: Features = "target",
+        hidden_channels: int = 64,
+        feature_dropout: float = 0.3,
+        attention_dropout: float = 0.5,
+        projector: Annotated[Any, Slot("projector")] = PROJECTOR,
+        loss: Annotated[Any, Slot("loss")] = LOSS,
+    ):
+        super().__init__()
+        check_count("hidden_channels", hidden_channels)
+        check_count("num_positives", num_positives)
+        check_dropout(feature_dropout)
+        check_dropout(attention_dropout)
+        for name, word, words in (
+            ("positives", positives, get_args(Positives)),
+            ("features", features, get_args(Features)),
+        ):
+            if word not in words:
+                raise ConfigError(unknown(name, str(word), words))
+        if isinstance(metapaths, str) or (metapaths is not None and not len(metapaths)):
+            raise ConfigError(f"metapaths must be a list such as [paper-author-paper], or null, got {metapaths!r}")
+        for kind, count in (neighbors or {}).items():
+            check_count(f"neighbors.{kind}", count)
+        self.store(
+            metapaths=metapaths,
+            neighbors=neighbors,
+            num_positives=num_positives,
+            positives=positives,
+            features=features,
+            hidden_channels=hidden_channels,
+            feature_dropout=feature_dropout,
+            attention_dropout=attention_dropout,
+            projector=projector,
+            loss=loss,
+        )
+        self._made: tuple[Graph, list[Operator]] | None = None  # the last graph, and the operators of its meta-paths
+
+    def check(self, spec: GraphSpec) -> None:
+        """Reads the meta-paths and the types of the schema view."""
+        metapaths_of(self.metapaths, spec)
+        self._schema(spec)
+        loss = resolve("loss", self.loss)
+        missing = [name for name in loss.needs if name not in self.provides]
+        if missing:
+            raise ConfigError(
+                f"loss {type(loss).__name__} needs {', '.join(missing)}, which HeCo does not provide; choose another"
+            )
+
+    def prepare(self, graph: Graph, streams: Streams) -> Prepared:
+        """The positive pairs, ``[2, P]``, each below the node that it is a positive of."""
+        say_metapaths(self.metapaths, graph.spec)
+        kept = graph.relations.get(POSITIVE) if self.positives == "stored" else None
+        if kept is None:
+            kept = metapath_positives(graph, metapaths_of(self.metapaths, graph.spec), self.num_positives)
+        return Prepared({"positives": torch.stack([kept.row, kept.col]).to(torch.int32)})
+
+    def build(self, spec: GraphSpec, prepared: Prepared) -> HeCo:
+        """Makes the projections, both encoders, the projector and the loss."""
+        width, schema = self.hidden_channels, self._schema(spec)
+        if self.features == "target":
+            spec = dataclasses.replace(
+                spec, in_channels={kind: size for kind, size in spec.in_channels.items() if kind == spec.target}
+            )
+        self.projections_ = nn.ModuleList(
+            TypeProjection(spec, kind, width, dropout=self.feature_dropout, initial="xavier")
+            for kind in dict.fromkeys([spec.target, *schema])
+        )
+        paths = metapaths_of(self.metapaths, spec)
+        self.metapath_encoder_ = MetaPathEncoder(width, len(paths), attention_dropout=self.attention_dropout)
+        self.schema_encoder_ = SchemaEncoder(width, list(schema), attention_dropout=self.attention_dropout)
+        self.projector_ = resolve("projector", self.projector).build(width)
+        for layer in self.projector_.modules():
+            if isinstance(layer, nn.Linear):
+                nn.init.xavier_normal_(layer.weight, gain=1.414)
+        self.loss_ = build_loss(self.loss, projected_channels(self.projector_, width))
+        arcs, size = prepared.tensors["positives"].long().flip(0), spec.num_nodes[spec.target]
+        self._positives = Adjacency.from_edge_index(arcs, (size, size))
+        return self
+
+    # -- training ----------------------------------------------------------------------------------------------------
+
+    def training_step(self, batch: Batch, clock: Clock, streams: Streams) -> StepOutput:
+        """Both views of all target nodes, and the loss of their projections."""
+        graph = batch.graph
+        operators = self._operators(graph)
+        self._positives = self._positives.to(graph.device)
+        projected = self._projected(graph, self.projections_)
+        h = projected[graph.target]
+        drawn = {}
+        for index, (kind, (size, adjacency)) in enumerate(self._around(graph).items()):
+            generator = streams.generator("neighbors", clock.stage_index, clock.epoch, index)
+            drawn[kind] = sample_neighbors(adjacency, size, generator=generator)
+        metapath, paths = self.metapath_encoder_(h, operators)
+        schema, kinds = self.schema_encoder_(h, projected, drawn)
+        context = LossContext(epoch=clock.epoch, positives=self._positives)
+        loss = self.loss_(self.projector_(metapath), self.projector_(schema), context=context)
+        names = [f"attention.{path.name}" for path in metapaths_of(self.metapaths, graph.spec)]
+        names += [f"attention.{kind}" for kind in drawn]
+        return StepOutput(loss, dict(zip(names, torch.cat([paths, kinds]).detach(), strict=True)))
+
+    @torch.no_grad()
+    def outputs(self, graph: Graph) -> Outputs:
+        """The meta-path view in evaluation mode, ``[N, d]``, and the attention of each meta-path."""
+        modes = {module: module.training for module in self.modules()}
+        try:
+            self.eval()
+            operators = self._operators(graph)
+            h = self._projected(graph, self.projections_[:1])[graph.target]
+            z, beta = self.metapath_encoder_(h, operators)
+        finally:
+            for module, mode in modes.items():
+                module.training = mode
+        return Outputs({"embedding": z}, extras={"attention": beta})
+
+    def _projected(self, graph: Graph, layers: Any) -> dict[str, Tensor]:
+        known = {
+            kind: normalized_features(matrix)
+            for kind, matrix in graph.features.items()
+            if self.features == "all" or kind == graph.target
+        }
+        return {layer.kind: layer(known.get(layer.kind)) for layer in layers}
+
+    def _operators(self, graph: Graph) -> list[Operator]:
+        """The operators of the meta-paths; kept for the last graph."""
+        if self._made is None or self._made[0] is not graph:
+            here = graph.to("cpu")
+            made: list[Operator] = [
+                Propagation(metapath_graph(here, path, counts=False), normalize="symmetric").to(graph.device)
+                for path in metapaths_of(self.metapaths, graph.spec)
+            ]
+            self._made = (graph, made)
+        return self._made[1]
+
+    def _schema(self, spec: GraphSpec) -> dict[str, MetaPath]:
+        """The neighbouring types of the schema view, with the step to each."""
+        if self.neighbors is None:
+            kinds = dict.fromkeys(
+                source if receiver == spec.target else receiver
+                for source, receiver in spec.relations.values()
+                if spec.target in (source, receiver) and source != receiver
+            )
+        else:
+            kinds = dict.fromkeys(self.neighbors)
+        if not kinds:
+            raise ConfigError(f"no relation joins {spec.target!r} with another type; the schema view needs one")
+        # there and back, to find the relation
+        return {kind: MetaPath.parse((spec.target, kind, spec.target), spec) for kind in kinds}
+
+    def _around(self, graph: Graph) -> dict[str, tuple[int, Adjacency]]:
+        """How many neighbours of each type are drawn, and from what, target nodes by nodes of the type."""
+        found = {}
+        for kind, path in self._schema(graph.spec).items():
+            adjacency = graph.relations[path.relations[0]]
+            count = 5 if self.neighbors is None else self.neighbors[kind]
+            found[kind] = (count, adjacency.t() if path.flipped[0] else adjacency)
+        return found

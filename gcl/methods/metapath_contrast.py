@@ -1,0 +1,366 @@
+"""What MEOW and AdaMEOW share: meta-path views with and without contexts."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from gcl.core.adjacency import Adjacency
+from gcl.core.context import Batch, Clock, LossContext, Outputs, Prepared, StepOutput
+from gcl.core.errors import ConfigError, unknown
+from gcl.core.graph import Graph
+from gcl.core.graph_spec import GraphSpec
+from gcl.core.resolve import Slot, resolve
+from gcl.core.streams import Streams
+from gcl.data.fingerprint import graph_fingerprint
+from gcl.data.transforms import row_normalize
+from gcl.encoders.metapath_context import MetaPathViews
+from gcl.methods.method import Method, build_loss, projected_channels
+from gcl.ops.metapath import MetaPath
+from gcl.ops.metapath_context import context_operators, context_slots
+from gcl.ops.metapath_graph import (
+    Orientation,
+    Ties,
+    mean_operator,
+    metapath_graph,
+    metapath_operator,
+    thinned_operator,
+    without_loops,
+)
+
+View = Literal["coarse", "fine"]
+
+
+class MetaPathContrast(Method):
+    r"""Contrasts what a node's meta-path neighbours are with what lies between them.
+
+    The nearest neighbours by PathSim along each meta-path make a graph, and so does what is left of it after some arcs
+    were dropped, once and for all. :class:`~gcl.encoders.metapath_context.MetaPathContextEncoder` makes of them a fine
+    embedding, which is the result, and a coarse one; the loss contrasts their projections.
+
+    Args:
+        metapaths: as ``paper-author-paper``; ``None`` = there and back along every relation of the target type.
+        top: neighbours kept for each meta-path, a number for all or one each; ``None`` = all.
+        counts: whether neighbours count by the number of path instances, or once.
+        ties, keep_self: which of equally similar neighbours are kept, and whether the node itself is in any case; see
+            :func:`~gcl.ops.metapath_graph.metapath_graph`.
+        orientation: see :func:`~gcl.ops.metapath_graph.metapath_operator`.
+        edge_drop: share of the arcs that are dropped in the thinned graphs, from 0 to 1, for all meta-paths or each.
+        feature_mask: share of the target's non-zero feature values that are zeroed beside them, from 0 to 1.
+        encoder, projector, loss: specifications.
+        anchor_view: which view's nodes are the anchors of the loss; the other view's are its keys.
+        anchors: how many anchors the loss averages over in each step, a fresh subset; ``None`` = every node.
+
+    Raises:
+        ConfigError: a value out of range.
+    """
+
+    kind: ClassVar[str] = "hetero"
+    needs_features: ClassVar[bool] = False
+    provides: ClassVar[tuple[str, ...]] = ("epoch", "anchors")
+
+    metapaths: Sequence[str] | None
+    top: Sequence[int | None] | int | None
+    counts: bool
+    ties: Ties
+    keep_self: bool
+    orientation: Orientation
+    edge_drop: Sequence[float] | float
+    feature_mask: float
+    anchor_view: View
+    anchors: int | None
+    last_pass_: Tensor
+    trained_: Tensor
+
+    def __init__(
+        self,
+        *,
+        metapaths: Sequence[str] | None,
+        top: Sequence[int | None] | int | None,
+        counts: bool,
+        ties: Ties,
+        keep_self: bool,
+        orientation: Orientation,
+        edge_drop: Sequence[float] | float,
+        feature_mask: float,
+        encoder: Annotated[Any, Slot("encoder")],
+        projector: Annotated[Any, Slot("projector")],
+        loss: Annotated[Any, Slot("loss")],
+        anchor_view: View,
+        anchors: int | None,
+    ):
+        super().__init__()
+        for name, word, words in (
+            ("ties", ties, get_args(Ties)),
+            ("orientation", orientation, get_args(Orientation)),
+            ("anchor_view", anchor_view, get_args(View)),
+        ):
+            if word not in words:
+                raise ConfigError(unknown(name, str(word), words))
+        if isinstance(metapaths, str) or (metapaths is not None and not len(metapaths)):
+            raise ConfigError(f"metapaths must be a list such as [paper-author-paper], or null, got {metapaths!r}")
+        for share in edge_drop if isinstance(edge_drop, Sequence) else (edge_drop,):
+            _check_share("edge_drop", share)
+        _check_share("feature_mask", feature_mask)
+        for name, value in [
+            ("anchors", anchors),
+            *(("top", k) for k in (top if isinstance(top, Sequence) else (top,))),
+        ]:
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise ConfigError(f"{name} must be a whole number from 1, or null for all, got {value!r}")
+        self.store(
+            metapaths=metapaths,
+            top=top,
+            counts=counts,
+            ties=ties,
+            keep_self=keep_self,
+            orientation=orientation,
+            edge_drop=edge_drop,
+            feature_mask=feature_mask,
+            encoder=encoder,
+            projector=projector,
+            loss=loss,
+            anchor_view=anchor_view,
+            anchors=anchors,
+        )
+        self._views: tuple[Graph, MetaPathViews] | None = None  # the last graph, and what was made of it
+        self._fitted: Mapping[str, Tensor] = {}
+
+    def check(self, spec: GraphSpec) -> None:
+        """Makes every part once, and reads the meta-paths."""
+        paths = self._paths(spec)
+        for name in ("top", "edge_drop"):
+            self._each(name, paths)
+        loss = resolve("loss", self.loss)
+        missing = [name for name in loss.needs if name not in self.provides]
+        if missing:
+            raise ConfigError(
+                f"loss {type(loss).__name__} needs {', '.join(missing)}, which {type(self).__name__} does not provide; "
+                "choose another loss"
+            )
+        most = max(getattr(loss, "num_clusters", None) or [1])
+        if most > spec.num_nodes[spec.target]:
+            raise ConfigError(
+                f"loss.num_clusters={most} clusters cannot be made of {spec.num_nodes[spec.target]} nodes; lower it"
+            )
+
+    # -- once, before training ---------------------------------------------------------------------------------------
+
+    def prepare(self, graph: Graph, streams: Streams) -> Prepared:
+        """The kept neighbours along each meta-path, and which arcs and feature values the augmentation leaves."""
+        say_metapaths(self.metapaths, graph.spec)
+        paths = self._paths(graph.spec)
+        digest = bytes.fromhex(graph_fingerprint(graph))
+        tensors = {
+            "graph": torch.tensor(list(digest), dtype=torch.uint8),
+            "seed": torch.tensor(streams.seed),
+            **self._draws(graph, paths, streams),
+        }
+        return Prepared(tensors)
+
+    def _draws(self, graph: Graph, paths: Sequence[MetaPath], streams: Streams) -> dict[str, Tensor]:
+        tensors: dict[str, Tensor] = {}
+        shares, tops = self._each("edge_drop", paths), self._each("top", paths)
+        for index, (path, share, top) in enumerate(zip(paths, shares, tops, strict=True)):
+            kept = metapath_graph(
+                graph,
+                path,
+                top=top,
+                counts=self.counts,
+                ties=self.ties,
+                keep_self=self.keep_self,
+                generator=streams.generator("ties", index),
+            )
+            tensors[f"path{index}.arcs"] = torch.stack([kept.row, kept.col]).to(torch.int32)
+            if kept.weight is not None:
+                tensors[f"path{index}.count"] = kept.weight
+            candidates = without_loops(kept)
+            order = torch.randperm(len(candidates), generator=streams.generator("edge_drop", index))
+            keep = torch.ones(kept.num_arcs, dtype=torch.bool)
+            keep[candidates[order[: math.floor(share * len(candidates))]]] = False
+            tensors[f"path{index}.keep"] = keep
+        tensors["features.keep"] = _feature_keep(graph, self.feature_mask, streams.generator("feature_mask"))
+        return tensors
+
+    def build(self, spec: GraphSpec, prepared: Prepared) -> MetaPathContrast:
+        """Makes encoder, projector and loss."""
+        self.encoder_ = resolve("encoder", self.encoder).build(spec, self._paths(spec))
+        channels = self.encoder_.out_channels
+        self.projector_ = resolve("projector", self.projector).build(channels)
+        self.loss_ = build_loss(self.loss, projected_channels(self.projector_, channels))
+        self.register_buffer("last_pass_", torch.zeros(spec.num_nodes[spec.target], channels))
+        self.register_buffer("trained_", torch.zeros((), dtype=torch.bool))
+        self._fitted = prepared.tensors
+        return self
+
+    # -- training ----------------------------------------------------------------------------------------------------
+
+    def training_step(self, batch: Batch, clock: Clock, streams: Streams) -> StepOutput:
+        """Both embeddings of all target nodes, and the loss of their projections."""
+        graph = batch.graph
+        fine, coarse, beta = self.encoder_(self.views(graph))
+        with torch.no_grad():
+            self.last_pass_.copy_(fine)
+            self.trained_.fill_(True)
+        views = {"fine": self.projector_(fine), "coarse": self.projector_(coarse)}
+        keys = "coarse" if self.anchor_view == "fine" else "fine"
+        context = LossContext(epoch=clock.epoch, anchors=self._anchors(graph, clock, streams))
+        if hasattr(self.loss_, "terms"):
+            terms = self.loss_.terms(views[self.anchor_view], views[keys], context=context)
+            loss, parts = torch.stack(list(terms.values())).sum(), {name: term.detach() for name, term in terms.items()}
+        else:
+            loss, parts = self.loss_(views[self.anchor_view], views[keys], context=context), {}
+        attention = beta.detach().view(-1, 2).sum(dim=1)
+        names = [path.name for path in self._paths(graph.spec)]
+        return StepOutput(loss, {**parts, **{f"attention.{n}": w for n, w in zip(names, attention, strict=True)}})
+
+    def _anchors(self, graph: Graph, clock: Clock, streams: Streams) -> Tensor | None:
+        if self.anchors is None or self.anchors >= graph.num_nodes:
+            return None
+        generator = streams.generator("anchors", clock.stage_index, clock.epoch, clock.batch)
+        return torch.randperm(graph.num_nodes, generator=generator)[: self.anchors].sort().values.to(graph.device)
+
+    @torch.no_grad()
+    def outputs(self, graph: Graph) -> Outputs:
+        """The fine embedding in evaluation mode, ``[N, e]``, and the attention of each meta-path, clean and thinned.
+
+        ``last_pass`` is the fine embedding of the last training step, with its dropout and before its update, which the
+        papers evaluate; there is none before training, or on another graph.
+        """
+        modes = {module: module.training for module in self.modules()}
+        try:
+            self.eval()
+            fine, _, beta = self.encoder_(self.views(graph))
+        finally:
+            for module, mode in modes.items():
+                module.training = mode
+        embeddings = {"embedding": fine}
+        if bool(self.trained_) and self._is_fitted(graph):
+            embeddings["last_pass"] = self.last_pass_.clone()
+        return Outputs(embeddings, extras={"attention": beta})
+
+    # -- what is made of a graph -------------------------------------------------------------------------------------
+
+    def views(self, graph: Graph) -> MetaPathViews:
+        """What the encoder works on; kept for the last graph.
+
+        A graph other than that of :meth:`prepare` gets its own neighbours and, from the same seed, its own
+        augmentation.
+        """
+        if self._views is None or self._views[0] is not graph:
+            device, here = graph.device, graph.to("cpu")
+            fitted = {name: tensor.cpu() for name, tensor in self._fitted.items()}
+            if not self._is_fitted(here):
+                streams = Streams(int(fitted["seed"]))
+                fitted = self._draws(here, self._paths(graph.spec), streams)
+            self._views = (graph, self._make_views(here, fitted, device))
+        return self._views[1]
+
+    def _is_fitted(self, graph: Graph) -> bool:
+        known = self._fitted.get("graph")
+        return known is not None and bytes(known.tolist()).hex() == graph_fingerprint(graph)
+
+    def _make_views(self, graph: Graph, fitted: Mapping[str, Tensor], device: torch.device) -> MetaPathViews:
+        paths = self._paths(graph.spec)
+        features = {
+            kind: normalized_features(graph.features[kind]) if kind in graph.features else None
+            for kind in {graph.target, *(slot.kind for path in paths for slot in context_slots(path))}
+        }
+        target, keep = features[graph.target], fitted["features.keep"]
+        masked: Tensor | Adjacency | None = None
+        if isinstance(target, Adjacency):
+            masked = target.masked(keep)
+        elif target is not None:
+            masked = target * keep
+        size = (graph.num_nodes, graph.num_nodes)
+        clean, thinned = [], []
+        for index in range(len(paths)):
+            arcs = fitted[f"path{index}.arcs"].long().flip(0)
+            kept = Adjacency.from_edge_index(arcs, size, fitted.get(f"path{index}.count"))
+            clean.append(metapath_operator(kept, orientation=self.orientation))
+            thinned.append(thinned_operator(kept, fitted[f"path{index}.keep"], orientation=self.orientation))
+        return MetaPathViews(
+            features={kind: None if matrix is None else matrix.to(device) for kind, matrix in features.items()},
+            masked=None if masked is None else masked.to(device),
+            kept=keep.to(device) if target is None else None,
+            operators=[operator.to(device) for operator in clean],
+            thinned=[operator.to(device) for operator in thinned],
+            coarse=mean_operator(clean).to(device),
+            contexts={steps: operator.to(device) for steps, operator in context_operators(graph, paths).items()},
+        )
+
+    def _paths(self, spec: GraphSpec) -> list[MetaPath]:
+        return metapaths_of(self.metapaths, spec)
+
+    def _each(self, name: str, paths: Sequence[MetaPath]) -> list[Any]:
+        """An argument for each meta-path."""
+        value = getattr(self, name)
+        if not isinstance(value, Sequence):
+            return [value] * len(paths)
+        if len(value) != len(paths):
+            raise ConfigError(
+                f"{name} has {len(value)} entries for {len(paths)} meta-paths; give one number or one each"
+            )
+        return list(value)
+
+
+def metapaths_of(metapaths: Sequence[str] | None, spec: GraphSpec) -> list[MetaPath]:
+    """Meta-paths by their names; without any, there and back along every relation of the target type.
+
+    Raises:
+        ConfigError: one that does not compose, or no relation of the target type.
+    """
+    if metapaths is not None:
+        return [MetaPath.parse(path, spec) for path in metapaths]
+    found = []
+    for name, (source, receiver) in spec.relations.items():
+        if spec.target not in (source, receiver) or source == receiver:
+            continue
+        other = source if receiver == spec.target else receiver
+        flipped = receiver != spec.target
+        found.append(MetaPath((spec.target, other, spec.target), (name, name), (flipped, not flipped)))
+    if not found:
+        raise ConfigError(
+            f"no relation joins {spec.target!r} with another type, so there is no meta-path; give metapaths="
+        )
+    return found
+
+
+def say_metapaths(metapaths: Sequence[str] | None, spec: GraphSpec) -> None:
+    """Tells which meta-paths are taken where none were given."""
+    if metapaths is None:
+        names = ", ".join(path.name for path in metapaths_of(None, spec))
+        warnings.warn(f"metapaths were not given; taking {names}. Set metapaths to decide them", stacklevel=3)
+
+
+def normalized_features(matrix: Tensor | Adjacency) -> Tensor | Adjacency:
+    """Rows over their sums, as MEOW's program takes them; features with negative values stay as they are."""
+    values = matrix.values() if isinstance(matrix, Adjacency) else matrix
+    return matrix if values.numel() and float(values.min()) < 0 else row_normalize(matrix)
+
+
+def _feature_keep(graph: Graph, share: float, generator: torch.Generator) -> Tensor:
+    """Which feature values of the target nodes stay: of stored entries, a dense matrix, or the identity's rows."""
+    matrix = graph.features.get(graph.target)
+    if matrix is None:
+        keep = torch.ones(graph.num_nodes, dtype=torch.bool)
+    elif isinstance(matrix, Adjacency):
+        keep = torch.ones(matrix.num_arcs, dtype=torch.bool)
+    else:
+        keep = torch.ones(matrix.shape, dtype=torch.bool)
+    present = keep if matrix is None else matrix.values() != 0 if isinstance(matrix, Adjacency) else matrix != 0
+    places = present.flatten().nonzero().squeeze(1)
+    gone = places[torch.randperm(len(places), generator=generator)[: math.floor(share * len(places))]]
+    keep.view(-1)[gone] = False
+    return keep
+
+
+def _check_share(name: str, value: Any) -> None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not 0 <= value <= 1:
+        raise ConfigError(f"{name} is a share, from 0 to 1, got {value!r}")

@@ -1,0 +1,160 @@
+"""Meta-paths: sequences of node types that relations join."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+
+from gcl.core.errors import ConfigError, DataError, unknown
+from gcl.core.graph import POSITIVE, Graph
+from gcl.core.graph_spec import GraphSpec
+from gcl.ops.scipy_matrix import binary_matrix
+
+_STEP = re.compile(r"-\[([^\]]+)\]-|-")
+SKETCHES = 64
+
+
+@dataclass(frozen=True)
+class MetaPath:
+    """A meta-path whose relations are known.
+
+    Args:
+        types: the node types on the way, two at least; first and last are the target type.
+        relations: the relation of each step.
+        flipped: of each step, whether it goes from the relation's source to its receiver, so that the step's incidence
+            is the transpose of the relation's adjacency.
+    """
+
+    types: tuple[str, ...]
+    relations: tuple[str, ...]
+    flipped: tuple[bool, ...]
+
+    @classmethod
+    def parse(cls, path: str | Sequence[str], spec: GraphSpec) -> MetaPath:
+        """Reads ``paper-author-paper``, or ``paper-[writes]-author-paper`` where several relations join two types.
+
+        A relation between two nodes of one type is walked as it is stored, from the node that receives.
+
+        Args:
+            path: the text, or the node types as a list (the only way for types with a ``-`` in their name).
+            spec: the types and relations that there are.
+
+        Raises:
+            ConfigError: an unknown type or relation, no relation or more than one for a step, or ends that are not the
+                target type.
+        """
+        if isinstance(path, str):
+            pieces = _STEP.split(path)
+            types, named = pieces[0::2], pieces[1::2]
+        else:
+            types, named = list(path), [None] * (len(path) - 1)
+        text = path if isinstance(path, str) else "-".join(types)
+        for kind in types:
+            if kind not in spec.num_nodes:
+                raise ConfigError(f"meta-path {text}: {unknown('node type', kind, spec.num_nodes)}")
+        if len(types) < 2 or not types[0] == types[-1] == spec.target:
+            raise ConfigError(
+                f"meta-path {text} must begin and end with the target type {spec.target!r}, as in "
+                f"{spec.target}-...-{spec.target}"
+            )
+        steps = [
+            _relation(here, there, name, spec, text)
+            for here, there, name in zip(types[:-1], types[1:], named, strict=True)
+        ]
+        return cls(tuple(types), tuple(name for name, _ in steps), tuple(flip for _, flip in steps))
+
+    @property
+    def name(self) -> str:
+        """``paper-author-paper``."""
+        return "-".join(self.types)
+
+    def step(self, graph: Graph, index: int) -> sp.csr_matrix:
+        """The binary incidence of one step, nodes of ``types[index]`` by nodes of ``types[index + 1]``, float64."""
+        return binary_matrix(graph.relations[self.relations[index]], transposed=self.flipped[index])
+
+    def steps(self, graph: Graph) -> list[sp.csr_matrix]:
+        """The incidences of all steps."""
+        return [self.step(graph, index) for index in range(len(self.relations))]
+
+
+def _relation(here: str, there: str, name: str | None, spec: GraphSpec, text: str) -> tuple[str, bool]:
+    """The relation of a step, and whether it is walked against its adjacency."""
+    joining = {
+        relation: (source, receiver) != (there, here)
+        for relation, (source, receiver) in spec.relations.items()
+        if {source, receiver} == {here, there} and (relation != POSITIVE or name == POSITIVE)
+    }
+    if name is not None:
+        if name not in spec.relations:
+            raise ConfigError(f"meta-path {text}: {unknown('relation', name, spec.relations)}")
+        if name not in joining:
+            raise ConfigError(
+                f"meta-path {text} does not compose: relation {name!r} joins {' and '.join(spec.relations[name])}, "
+                f"not {here} and {there}"
+            )
+        return name, joining[name]
+    if not joining:
+        known = ", ".join(f"{a}-{b}" for a, b in spec.relations.values())
+        raise ConfigError(f"meta-path {text} does not compose: no relation joins {here} and {there}; there are {known}")
+    if len(joining) > 1:
+        raise ConfigError(
+            f"meta-path {text}: {len(joining)} relations join {here} and {there} ({', '.join(joining)}); name one, as "
+            f"in {here}-[{next(iter(joining))}]-{there}"
+        )
+    return next(iter(joining.items()))
+
+
+def halves(steps: Sequence[sp.csr_matrix]) -> tuple[sp.csr_matrix, sp.csr_matrix]:
+    """The products of the first and of the last steps, whose product counts the instances of the whole path."""
+    middle = (len(steps) + 1) // 2
+    return _product(steps[:middle]), _product(steps[middle:], steps[-1].shape[1])
+
+
+def _product(steps: Sequence[sp.csr_matrix], size: int = 0) -> sp.csr_matrix:
+    product = steps[0] if steps else sp.identity(size, format="csr")
+    for step in steps[1:]:
+        product = product @ step
+    return product.tocsr()
+
+
+def estimated_pairs(steps: Sequence[sp.csr_matrix]) -> float:
+    """About how many pairs of a first and a last node some instance joins.
+
+    Last nodes draw ranks, and each step back takes the smallest: the smaller, the more nodes are reached (Cohen, JCSS
+    1997). 64 draws are off by about a tenth.
+    """
+    ranks = np.random.RandomState(0).standard_exponential((steps[-1].shape[1], SKETCHES))
+    for step in reversed(steps):
+        ranks = _smallest(step, ranks)
+    total = ranks.sum(axis=1)
+    reached = np.isfinite(total)
+    return float(np.clip((SKETCHES - 1) / total[reached], 1, steps[-1].shape[1]).sum())
+
+
+def _smallest(step: sp.csr_matrix, ranks: np.ndarray) -> np.ndarray:
+    """The smallest rank among each row's neighbours, infinity without any, ``[rows, sketches]``."""
+    out = np.full((step.shape[0], ranks.shape[1]), np.inf)
+    filled = np.flatnonzero(np.diff(step.indptr))
+    if filled.size:
+        for sketch in range(ranks.shape[1]):  # one at a time: an entry each, and not one for each sketch
+            out[filled, sketch] = np.minimum.reduceat(ranks[step.indices, sketch], step.indptr[filled])
+    return out
+
+
+def check_size(steps: Sequence[sp.csr_matrix], most: int, what: str, mend: str) -> float:
+    """The estimate of :func:`estimated_pairs`, refused above ``most``.
+
+    Raises:
+        DataError: too many pairs.
+    """
+    expected = estimated_pairs(steps)
+    if expected > most:
+        raise DataError(
+            f"{what} joins about {expected:,.0f} pairs of nodes ({expected * 8 / 2**30:.1f} GiB), more than the "
+            f"{most:,} that are stored; {mend}"
+        )
+    return expected
