@@ -47,9 +47,10 @@ def embed(
     else:
         from gcl.data.load import load_dataset
 
-        dataset = load_dataset(data, kind=kind_of(opened.settings), data_root=data_root)
+        metapath = opened.settings.get("metapath")
+        dataset = load_dataset(data, kind=kind_of(opened.settings), data_root=data_root, metapath=metapath)
         if dataset.card is None:  # a named set brings its own transform; a file gets what the run was trained with
-            dataset = load_dataset(data, data_root=data_root, transform=opened.settings["transform"])
+            dataset = load_dataset(data, data_root=data_root, transform=opened.settings["transform"], metapath=metapath)
         embeddings = opened.embed(dataset.graph).embeddings[which]
         own = dataset.node_ids if which == next(iter(named)) else dataset.other_ids.get(which)
         ids = own or [str(index) for index in range(embeddings.shape[0])]

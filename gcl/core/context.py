@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from gcl.core.adjacency import Adjacency
+from gcl.core.errors import ConfigError, unknown
 
 if TYPE_CHECKING:
     from gcl.core.graph import Graph
@@ -173,6 +174,18 @@ class Outputs:
     def main(self) -> Tensor:
         """The main embedding, ``[N, d]``."""
         return next(iter(self.embeddings.values()))
+
+    def named(self, name: str | None) -> Tensor:
+        """An embedding by name, ``[N, d]``; ``None`` = the main one. Where there is one alone, as of a floor, it is it.
+
+        Raises:
+            ConfigError: an unknown name.
+        """
+        if name is None or len(self.embeddings) == 1:
+            return self.main
+        if name not in self.embeddings:
+            raise ConfigError(unknown("embedding", name, self.embeddings))
+        return self.embeddings[name]
 
 
 @dataclass(frozen=True, eq=False)

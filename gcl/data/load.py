@@ -25,6 +25,7 @@ from gcl.data.interaction_files import SUFFIXES, is_interaction_file, is_interac
 from gcl.data.interaction_objects import interaction_edge_type, table_of_hetero, table_of_matrix
 from gcl.data.interaction_options import InteractionOptions
 from gcl.data.interactions import INTERACTION, interactions_from_archive
+from gcl.data.metapath_options import MetaPathOptions, metapath_view
 from gcl.data.names import find_name, resolve_name
 from gcl.data.roots import require_archive
 from gcl.data.transforms import apply_transform, transform_names
@@ -40,6 +41,7 @@ def load_dataset(
     features: Any = None,
     sparse: bool | None = None,
     interactions: InteractionOptions | Mapping[str, Any] | None = None,
+    metapath: MetaPathOptions | Mapping[str, Any] | str | None = None,
 ) -> Dataset:
     """Loads a graph from whatever names or holds it.
 
@@ -60,6 +62,9 @@ def load_dataset(
         interactions: how interactions are filtered and split, of ``rec`` sets and sources only: a mapping of the
             arguments of :class:`gcl.data.interaction_options.InteractionOptions`. By default parts are kept as they
             are, and where there are none each user's interactions are split at random 80/10/10.
+        metapath: turns a graph of several node types into one of its target nodes, joined along a meta-path such as
+            ``paper-author-paper``: that text, or a mapping of the arguments of
+            :class:`gcl.data.metapath_options.MetaPathOptions`.
 
     Returns:
         The dataset. Of ``rec/`` sets the graph has the training interactions only, the others are in ``held``
@@ -69,7 +74,8 @@ def load_dataset(
 
     Raises:
         DataError: an unknown name, a missing or damaged file, or a bad value.
-        ConfigError: an unknown transform or setting, or ``interactions`` for a source that has none.
+        ConfigError: an unknown transform or setting, ``interactions`` for a source that has none, or a meta-path that
+            does not compose.
     """
     if kind is not None and kind not in COLLECTIONS:
         raise DataError(unknown("collection", kind, COLLECTIONS))
@@ -94,6 +100,10 @@ def load_dataset(
     if graph.target not in graph.features:
         names = ()  # nothing to transform, so nothing is recorded
     graph = apply_transform(graph, names)
+    if metapath is not None:
+        by = MetaPathOptions.of(metapath)
+        graph = metapath_view(graph, by)
+        dataset = dataclasses.replace(dataset, info={**dataset.info, "metapath": by.describe()})
     applied = [*(dataset.info.get("transform", ()) if features is None else ()), *names]
     if graph is dataset.graph and dataset.info.get("transform") == applied:
         return dataset

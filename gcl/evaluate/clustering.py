@@ -138,6 +138,7 @@ def kmeans_report(
         normalize: scale rows to unit length first.
         seeds: one k-means each.
         n_init, algorithm: as in :func:`kmeans_assign`.
+        embedding: which of the method's embeddings is clustered, by name; ``None`` = the main one.
 
     Returns:
         ``accuracy``, ``nmi``, ``ari`` and ``macro_f1`` (see :func:`cluster_scores`), one value a seed.
@@ -195,6 +196,7 @@ class Clustering:
         num_seeds: int = 5,
         n_init: int = 10,
         algorithm: KMeansAlgorithm = "auto",
+        embedding: str | None = None,
     ):
         _check_algorithm(algorithm)
         for name, value in (("k", k), ("num_seeds", num_seeds), ("n_init", n_init)):
@@ -205,6 +207,7 @@ class Clustering:
         self.num_seeds = num_seeds
         self.n_init = n_init
         self.algorithm = algorithm
+        self.embedding = embedding
 
     def split(self, graph: Graph, *, seed: int) -> tuple[Graph, HeldClasses]:
         """The graph without labels, and these.
@@ -226,7 +229,7 @@ class Clustering:
 
     def validate(self, outputs: Outputs, held: HeldClasses) -> dict[str, float]:
         """``{"explained": share of the variance that lies between clusters}``; looks at no label."""
-        points = _points(outputs.main, self.normalize)
+        points = _points(outputs.named(self.embedding), self.normalize)
         inertia = _kmeans(points, held.k, 0, self.n_init, self.algorithm).inertia
         total = float(np.square(points - points.mean(axis=0)).sum())
         # what is left of the variance of collapsed embeddings is rounding, which clusters explain well
@@ -240,7 +243,7 @@ class Clustering:
             DataError: embeddings that are not finite or not one a node.
         """
         report = kmeans_report(
-            outputs.main,
+            outputs.named(self.embedding),
             held.y,
             k=held.k,
             normalize=self.normalize,

@@ -49,6 +49,7 @@ class NodeClassification:
         learning_rate: of Adam, for these two; positive.
         weight_decay: of Adam, for ``heco``; at least 0.
         num_probes: heads a split, for ``heco``; from 1.
+        embedding: which of the method's embeddings is scored, by name; ``None`` = the main one.
 
     Raises:
         ConfigError: a value outside these.
@@ -65,6 +66,7 @@ class NodeClassification:
         learning_rate: float = 0.01,
         weight_decay: float = 0.0,
         num_probes: int = 50,
+        embedding: str | None = None,
     ):
         if protocol not in get_args(Protocol):
             raise ConfigError(unknown("protocol", str(protocol), get_args(Protocol)))
@@ -93,6 +95,7 @@ class NodeClassification:
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.num_probes = num_probes
+        self.embedding = embedding
 
     def split(self, graph: Graph, *, seed: int) -> tuple[Graph, Held]:
         """The graph without labels and splits, and these.
@@ -127,7 +130,7 @@ class NodeClassification:
         Raises:
             DataError: embeddings that are not finite or not one a node.
         """
-        return self._validate(_main(outputs, held), held.for_selection(), held.seed)
+        return self._validate(_rows(outputs, held, self.embedding), held.for_selection(), held.seed)
 
     def _validate(self, z: Tensor, labels: SelectionLabels, seed: int) -> dict[str, float]:
         """Gets no test label."""
@@ -164,7 +167,7 @@ class NodeClassification:
         Raises:
             DataError: embeddings that are not finite or not one a node.
         """
-        z = _main(outputs, held)
+        z = _rows(outputs, held, self.embedding)
         if self.protocol == "linear":
             return linear_probe(z, held.y, held.splits)
         if self.protocol == "grace":
@@ -213,8 +216,8 @@ def _stored_split(graph: Graph, index: int) -> Tensor:
     return get_splits(graph, index + 1, "stored")[:, index:]
 
 
-def _main(outputs: Outputs, held: Held) -> Tensor:
-    z = outputs.main
+def _rows(outputs: Outputs, held: Held, embedding: str | None) -> Tensor:
+    z = outputs.named(embedding)
     if z.shape[0] != held.y.numel():
         raise DataError(
             f"the embeddings have {z.shape[0]} rows for labels of {held.y.numel()} nodes; give one row a node"

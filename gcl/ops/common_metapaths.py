@@ -38,7 +38,7 @@ def metapath_positives(graph: Graph, paths: Sequence[MetaPath], top: int) -> Adj
     expected = sum(check_size(list(pair), 2**62, "", "") for pair in pairs)
     size = max(1, int(BLOCK_ENTRIES * graph.num_nodes / max(expected, 1.0)))
     parts = []
-    for start in range(0, graph.num_nodes, size):
+    for start in range(0, max(graph.num_nodes, 1), size):
         total = sum((left[start : start + size] @ right > 0).astype(float) for left, right in pairs)
         total = sp.csr_matrix(total)
         total.sort_indices()

@@ -61,7 +61,12 @@ def inner_product_kmeans(
     if x.dim() != 2:
         raise DataError(f"x must be a matrix [N, d], got {list(x.shape)}")
     for name, number, most in (("k", k, x.shape[0]), ("iterations", iterations, None), ("restarts", restarts, None)):
-        if isinstance(number, bool) or not isinstance(number, int) or number < 1 or (most and number > most):
+        if (
+            isinstance(number, bool)
+            or not isinstance(number, int)
+            or number < 1
+            or (most is not None and number > most)
+        ):
             upper = "" if most is None else f" to {most} for {most} rows"
             raise ConfigError(f"{name} must be a whole number from 1{upper}, got {number!r}")
     if centers is not None and centers.shape != (k, x.shape[1]):

@@ -98,7 +98,7 @@ def _relation(here: str, there: str, name: str | None, spec: GraphSpec, text: st
             )
         return name, joining[name]
     if not joining:
-        known = ", ".join(f"{a}-{b}" for a, b in spec.relations.values())
+        known = ", ".join(dict.fromkeys(f"{a}-{b}" for name, (a, b) in spec.relations.items() if name != POSITIVE))
         raise ConfigError(f"meta-path {text} does not compose: no relation joins {here} and {there}; there are {known}")
     if len(joining) > 1:
         raise ConfigError(

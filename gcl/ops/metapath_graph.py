@@ -83,11 +83,11 @@ def metapath_graph(
         expected = check_size([left, right], most, f"meta-path {path.name}", mend)
         size = max(1, int(BLOCK_ENTRIES * graph.num_nodes / max(expected, 1.0)))
         blocks: Iterable[sp.csr_matrix] = (
-            left[start : start + size] @ right for start in range(0, graph.num_nodes, size)
+            left[start : start + size] @ right for start in range(0, max(graph.num_nodes, 1), size)
         )
     else:
         size = graph.num_nodes
-        blocks = (_walked(steps, num_walks, generator),)
+        blocks = (_walked(steps, num_walks, diagonal, generator),)
     parts, start = [], 0
     for block in blocks:
         block.sort_indices()
@@ -131,7 +131,9 @@ def _nearest(
     return row_top(block, top, score=score)
 
 
-def _walked(steps: list[sp.csr_matrix], num_walks: int, generator: Generator | None) -> sp.csr_matrix:
+def _walked(
+    steps: list[sp.csr_matrix], num_walks: int, diagonal: np.ndarray, generator: Generator | None
+) -> sp.csr_matrix:
     """Unbiased counts: each walk along the path counts for the number of ways it could have gone, over the walks."""
     num_nodes = steps[0].shape[0]
     start = np.tile(np.arange(num_nodes), num_walks)
@@ -143,7 +145,8 @@ def _walked(steps: list[sp.csr_matrix], num_walks: int, generator: Generator | N
         draw = torch.rand(at.size, generator=generator, dtype=torch.float64).numpy()
         weight *= degree[at]
         at = step.indices[step.indptr[at] + (draw * degree[at]).astype(np.int64)]
-    return sp.coo_matrix((weight, (start, at)), shape=(num_nodes, steps[-1].shape[1])).tocsr()
+    counts = sp.coo_matrix((weight, (start, at)), shape=(num_nodes, num_nodes)).tocsr()
+    return (counts + sp.diags(diagonal - counts.diagonal())).tocsr()
 
 
 def metapath_operator(

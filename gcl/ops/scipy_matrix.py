@@ -22,6 +22,7 @@ def binary_matrix(adjacency: Adjacency, *, transposed: bool = False) -> sp.csr_m
     matrix = adjacency.t() if transposed else adjacency
     present = matrix.values(torch.float64).detach().cpu().numpy() != 0
     pointer, col = matrix.row_ptr.cpu().numpy(), matrix.col.cpu().numpy()
-    binary = sp.csr_matrix((present.astype(np.float64), col, pointer), shape=matrix.shape)
+    # Copied: zeros are taken out in place, and the index arrays are the adjacency's.
+    binary = sp.csr_matrix((present.astype(np.float64), col, pointer), shape=matrix.shape, copy=True)
     binary.eliminate_zeros()
     return binary

@@ -12,6 +12,8 @@ from gcl.core.report import Report
 LABELS = {
     "accuracy": "accuracy",
     "macro_f1": "macro-F1",
+    "micro_f1": "micro-F1",
+    "auc": "AUC",
     "nmi": "NMI",
     "ari": "ARI",
     "ndcg": "NDCG",

@@ -89,7 +89,10 @@ def graph_of_run(settings: Any, dataset: Any, name: str, data_root: str | Path |
         settings["dataset"] if dataset is None else dataset,
         kind=kind_of(settings),
         data_root=data_root or settings["data_root"],
+        metapath=settings.get("metapath"),
     )
     if found.card is None and dataset is not None and settings.get("transform"):
-        found = load_dataset(dataset, data_root=data_root, transform=settings["transform"])
+        found = load_dataset(
+            dataset, data_root=data_root, transform=settings["transform"], metapath=settings.get("metapath")
+        )
     return found

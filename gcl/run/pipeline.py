@@ -46,6 +46,7 @@ def pipeline(
     seeds: int | list[int] | None = None,
     floors: bool | None = None,
     interactions: Mapping[str, Any] | None = None,
+    metapath: str | Mapping[str, Any] | None = None,
     config: str | Path | Mapping[str, Any] | None = None,
     out: str | Path | None = None,
     data_root: str | Path | None = None,
@@ -64,6 +65,8 @@ def pipeline(
             method.
         interactions: of recommenders: how interactions are filtered and split, see
             :class:`gcl.data.interaction_options.InteractionOptions`.
+        metapath: train on the target nodes of a graph of several node types, joined along a meta-path such as
+            ``paper-author-paper``; see :class:`gcl.data.metapath_options.MetaPathOptions`.
         config: a YAML file or mapping of settings that takes the place of the shipped ones for this method and dataset.
         out: a new folder for the run; ``None`` keeps everything in memory.
         data_root: where named datasets lie; ``None`` = ``GCL_DATA``, then the user's cache.
@@ -91,7 +94,14 @@ def pipeline(
         data_root=data_root,
         overrides={
             **arguments,
-            **_given(trainer=trainer, evaluate=evaluate, seeds=seeds, floors=floors, interactions=interactions),
+            **_given(
+                trainer=trainer,
+                evaluate=evaluate,
+                seeds=seeds,
+                floors=floors,
+                interactions=interactions,
+                metapath=metapath,
+            ),
         },
     )
     check(settings, data)
@@ -126,6 +136,8 @@ def configure(
         # the settings of a shipped experiment or a file, which the name of the data was needed for
         data = load_dataset(dataset, kind=cls.kind, data_root=data_root, interactions=settings["interactions"])
     settings["interactions"] = data.info.get("interactions")
+    if settings["metapath"] is not None:
+        data = load_dataset(data, metapath=settings["metapath"])
     scorable = data.held.get("test") is not None if cls.kind == "rec" else data.num_classes > 0
     if not scorable and "evaluate" not in overrides:
         settings["evaluate"] = {}
@@ -186,6 +198,7 @@ def resume(
         kind=files.kind_of(settings),
         data_root=data_root or settings["data_root"],
         interactions=settings.get("interactions"),
+        metapath=settings.get("metapath"),
     )
     return train(settings, data, folder, progress=progress)
 

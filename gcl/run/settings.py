@@ -13,10 +13,11 @@ from gcl.core.errors import ConfigError, unknown
 from gcl.core.files import atomic_write
 from gcl.core.resolve import NAME, describe, find_class, names, normalise
 from gcl.data.interaction_options import InteractionOptions
+from gcl.data.metapath_options import MetaPathOptions
 from gcl.data.resources import resource_folder
 
 # Keys of a configuration beside the arguments of the method.
-SETTINGS = ("seeds", "trainer", "evaluate", "floors", "interactions")
+SETTINGS = ("seeds", "trainer", "evaluate", "floors", "interactions", "metapath")
 # What a file of settings may hold besides; a run's own config.yaml is such a file.
 RECORDED = ("method", "dataset", "paper", "note", "format", "transform", "data_root")
 RESERVED = (*SETTINGS, *RECORDED)
@@ -125,13 +126,13 @@ def settle(
     Args:
         method: a method's name, dotted name, class or object.
         dataset: the canonical dataset name, to find shipped settings; ``None`` where there is none.
-        overrides: arguments of the method, beside ``trainer``, ``evaluate``, ``seeds``, ``floors`` and
-            ``interactions``.
+        overrides: arguments of the method, beside ``trainer``, ``evaluate``, ``seeds``, ``floors``, ``interactions``
+            and ``metapath``.
         preset: settings that take the place of the shipped ones.
 
     Returns:
         ``{"method": {"name", ...every argument}, "dataset", "seeds", "trainer", "evaluate", "floors", "interactions",
-        "paper"}``.
+        "metapath", "paper"}``.
 
     Raises:
         ConfigError: an unknown key (the nearest is given) or a value of the wrong type.
@@ -162,6 +163,7 @@ def settle(
         "evaluate": _evaluators(overrides.get("evaluate"), preset.get("evaluate"), getattr(cls, "kind", "node")),
         "floors": _flag("floors", overrides.get("floors", preset.get("floors", True))),
         "interactions": _interactions(overrides.get("interactions"), preset.get("interactions")),
+        "metapath": _metapath(overrides.get("metapath", preset.get("metapath"))),
         "paper": preset.get("paper"),
     }
 
@@ -189,6 +191,11 @@ def _interactions(given: Any, preset: Any) -> dict[str, Any] | None:
             raise ConfigError(f"interactions must be a mapping of settings, got {layer!r}")
     merged = {key: value for layer in layers for key, value in layer.items()}
     return InteractionOptions.of(merged).describe() if merged else None
+
+
+def _metapath(value: Any) -> dict[str, Any] | None:
+    """The meta-path that makes a graph of one node type of the data; ``None`` = the data as they are."""
+    return None if value is None else MetaPathOptions.of(value).describe()
 
 
 def _evaluators(given: Any, preset: Any, kind: str) -> dict[str, Any]:

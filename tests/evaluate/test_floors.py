@@ -50,6 +50,30 @@ def test_no_edges_leaves_features():
     assert set(FLOORS) == {"raw features", "A²X"}
 
 
+def test_on_several_node_types_a_hop_goes_there_and_back_along_every_relation():
+    draw = torch.Generator().manual_seed(0)
+    dense = {kind: (torch.rand(6, size, generator=draw) < 0.4).double() for kind, size in (("author", 5), ("venue", 3))}
+    dense["author"][2] = 0  # a paper without authors
+    index = {kind: matrix.nonzero().t() for kind, matrix in dense.items()}
+    graph = Graph(
+        features={"paper": torch.randn(6, 4, generator=draw)},
+        relations={
+            "by": Adjacency.from_edge_index(index["author"].flip(0), (6, 5)),
+            "holds": Adjacency.from_edge_index(index["venue"], (3, 6)),
+            "cites": Adjacency.from_edge_index(torch.tensor([[0, 1], [2, 3]]), (6, 6)),
+        },
+        relation_types={"by": ("author", "paper"), "holds": ("paper", "venue"), "cites": ("paper", "paper")},
+        target="paper",
+    )
+
+    def rownorm(matrix):
+        return matrix / matrix.sum(dim=1, keepdim=True).clamp(min=1)
+
+    step = sum(rownorm(matrix) @ rownorm(matrix.t()) for matrix in dense.values()) / 2
+    expected = step @ step @ graph.x.double()
+    torch.testing.assert_close(propagated_features(graph).double(), expected, atol=1e-5, rtol=1e-5)
+
+
 def test_graphs_without_features_and_bad_hops_are_refused():
     empty = Adjacency.from_edge_index(torch.zeros(2, 0, dtype=torch.int64), (4, 4))
     for floor in FLOORS.values():
