@@ -16,6 +16,7 @@ FAMILIES = (
         "pot",
         "lightgcl",
         "pamc",
+        "metapath",
         "growth",
     ),
 )

@@ -126,7 +126,7 @@ class MetaPathContextEncoder(nn.Module):
         return self
 
     def forward(self, views: MetaPathViews) -> tuple[Tensor, Tensor, Tensor]:
-        """The fine and the coarse embedding, ``[N, e]`` each, and the attention ``[2 m]``, clean and thinned in turn."""
+        """Fine and coarse embedding, ``[N, e]`` each, and the attention ``[2 m]``, clean and thinned in turn."""
         projected = {
             kind: layer(views.features[kind]) for kind, layer in zip(self.kinds, self.projections_, strict=True)
         }

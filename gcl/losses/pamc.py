@@ -13,6 +13,7 @@ from gcl.losses.neighbor_contrast import check_scale, neighbor_attraction, one_v
 
 Weights = Literal["uniform", "size"]
 Assign = Literal["hard", "soft"]
+Meta = Literal["sum", "unit-mean"]
 
 
 class PamCLoss(nn.Module):
@@ -22,8 +23,7 @@ class PamCLoss(nn.Module):
 
     ``weights="uniform"`` takes the published proxy :func:`~gcl.losses.blocks.meta_node_repulsion`, ``"size"`` the bound
     :func:`~gcl.losses.blocks.block_repulsion` of the exact term, at the same cost. Empty clusters are left out (the
-    program's loss is NaN with one); a single cluster repels nothing. As in the program,
-    the sums are of the rows as they are, so that long rows weigh more.
+    program's loss is NaN with one); a single cluster repels nothing.
 
     Kulatilleke, Portmann, Chandra: *Efficient block contrastive learning via parameter-free meta-node approximation*,
     arXiv 2209.14067.
@@ -33,6 +33,8 @@ class PamCLoss(nn.Module):
         weights: ``uniform`` or ``size``.
         assign: ``hard`` sums the rows of each cluster; ``soft`` sums all rows weighted by the assignment, for
             ``uniform``.
+        meta: what a meta-node of ``uniform`` is: ``sum`` of the rows as they are, as in the program, so that long rows
+            weigh more, or ``unit-mean``, of rows of length 1, as in ``size`` in any case.
         own_cluster: ``drop`` or ``keep`` the pairs inside a cluster, for ``size``; ``uniform`` always drops them.
         second_order: the correction of the block bound, for ``size``.
 
@@ -48,6 +50,7 @@ class PamCLoss(nn.Module):
         *,
         weights: Weights = "uniform",
         assign: Assign = "hard",
+        meta: Meta = "sum",
         own_cluster: OwnCluster = "drop",
         second_order: bool = False,
     ):
@@ -56,6 +59,7 @@ class PamCLoss(nn.Module):
         for name, word, words in (
             ("weights", weights, get_args(Weights)),
             ("assign", assign, get_args(Assign)),
+            ("meta", meta, get_args(Meta)),
             ("own_cluster", own_cluster, get_args(OwnCluster)),
         ):
             if word not in words:
@@ -69,6 +73,7 @@ class PamCLoss(nn.Module):
         self.scale = scale
         self.weights = weights
         self.assign = assign
+        self.meta = meta
         self.own_cluster = own_cluster
         self.second_order = second_order
 
@@ -76,7 +81,7 @@ class PamCLoss(nn.Module):
         """The loss, a scalar.
 
         Args:
-            z1: embeddings as they are, ``[N, d]``: the sums of ``uniform`` are not of unit rows.
+            z1: embeddings as they are, ``[N, d]``: the sums of ``meta="sum"`` are not of unit rows.
             z2: must be ``None``.
             context: ``positives`` ``[N, N]``, and ``clusters`` ``[N]`` or, for ``assign="soft"``, ``assignment``
                 ``[N, K]``.
@@ -96,7 +101,7 @@ class PamCLoss(nn.Module):
             name = self.needs[1]
             raise ConfigError(f"PamCLoss needs {name} in its context; give LossContext({name}=...)")
         if self.weights == "uniform":
-            return meta_node_repulsion(z, clusters, scale=self.scale)
+            return meta_node_repulsion(z if self.meta == "sum" else unit, clusters, scale=self.scale)
         return block_repulsion(
             unit, clusters, scale=self.scale, own_cluster=self.own_cluster, second_order=self.second_order
         )
@@ -104,6 +109,6 @@ class PamCLoss(nn.Module):
     def extra_repr(self) -> str:
         """The arguments."""
         return (
-            f"scale={self.scale}, weights={self.weights!r}, assign={self.assign!r}, "
+            f"scale={self.scale}, weights={self.weights!r}, assign={self.assign!r}, meta={self.meta!r}, "
             f"own_cluster={self.own_cluster!r}, second_order={self.second_order}"
         )

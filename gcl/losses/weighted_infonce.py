@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal, get_args
 
@@ -70,7 +71,7 @@ class WeightedInfoNCE(nn.Module):
         check_temperature(temperature)
         if concentration not in get_args(Concentration):
             raise ConfigError(unknown("concentration", str(concentration), get_args(Concentration)))
-        if num_clusters is not None and (isinstance(num_clusters, int | str) or not len(num_clusters)):
+        if num_clusters is not None and (not isinstance(num_clusters, list | tuple) or not num_clusters):
             raise ConfigError(f"num_clusters must be a list of whole numbers, or null, got {num_clusters!r}")
         counts = [("num_clusters", k) for k in num_clusters or ()]
         for name, value in [*counts, ("iterations", iterations), ("restarts", restarts)]:
@@ -234,8 +235,8 @@ def prototype_contrast(
         similarity = (rows.to(weights.dtype) * keys[own]).sum(dim=1)
         everything = product_logsumexp(rows, keys.to(rows.dtype), row_weight=weights)
         assert isinstance(everything, Tensor)
-        constant = weights.sum() * torch.tensor(len(h) / len(keys)).log()
-        terms.append(everything + constant.to(everything) - weights @ similarity)
+        constant = weights.sum() * math.log(len(h) / len(keys))
+        terms.append(everything + constant - weights @ similarity)
     return torch.stack(terms).mean()
 
 
@@ -248,9 +249,9 @@ def concentrations(
         r_c = \frac{1}{N_c \log(N_c + 5)} \sum_{i \in c} \sqrt{v_i}
 
     with the product :math:`v_i` of a row with its centre, floored at 0; ``distance`` takes the distance
-    :math:`\sqrt{1 - 2 v_i + \lVert m_c \rVert^2}` in place of its root, as PCL does. A cluster of one row or none gets
-    the largest r; all are clipped to their 10th and 90th percentile. Roots of similarities are all near 1, so that with
-    ``similarity`` the size decides.
+    :math:`\sqrt{1 - 2 v_i + \lVert m_c \rVert^2}` in place of its root, as PCL does. A cluster of one row or none,
+    or of equal rows with ``distance``, gets the largest r; all are clipped to their 10th and 90th percentile. Roots of
+    similarities are all near 1, so that with ``similarity`` the size decides.
 
     Args:
         clustering: k clusters.
@@ -262,17 +263,17 @@ def concentrations(
     if concentration == "similarity":
         spread = value.clamp(min=0).sqrt()
     else:
-        spread = (1 - 2 * value + centers.square().sum(dim=1)[labels]).clamp(min=0).sqrt()
-    size = labels.bincount(minlength=k)
+        square = 1 - 2 * value + centers.square().sum(dim=1)[labels]
+        spread = torch.where(square > 8 * torch.finfo(square.dtype).eps, square, 0.0).sqrt()  # what is less is rounding
+    size = labels.bincount(minlength=k).to(spread)
     raw = segment_sum(spread, labels, k) / size.clamp(min=1) / (size + SMOOTHING).log()
-    several = size > 1
-    if not bool(several.any()):
+    known = (size > 1) & (raw > 0)
+    if not bool(known.any()):
         return torch.full_like(raw, temperature)
-    raw = torch.where(several, raw, raw[several].max())
+    raw = torch.where(known, raw, raw[known].max())
     low, high = raw.quantile(torch.tensor([0.1, 0.9], dtype=raw.dtype, device=raw.device))
     raw = raw.clamp(low, high)
-    mean = raw.mean()
-    return torch.full_like(raw, temperature) if float(mean) == 0 else temperature * raw / mean
+    return temperature * raw / raw.mean()
 
 
 def _given(keys: Tensor, clusters: Tensor | None) -> list[Clustering]:

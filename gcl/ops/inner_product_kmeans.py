@@ -8,9 +8,10 @@ import torch
 from torch import Generator, Tensor
 
 from gcl.core.errors import ConfigError, DataError
+from gcl.ops.matmul import linear
 from gcl.ops.meta_nodes import meta_node_sum
 
-BLOCK = 2**22  # products that exist at a time
+BLOCK = 2**20  # products that exist at a time; they stay in a cache
 NUDGE = 1 / 1024  # by which the two halves of a split cluster differ
 
 
@@ -89,7 +90,7 @@ def inner_product_kmeans(
 
 
 def _assign(x: Tensor, centers: Tensor) -> tuple[Tensor, Tensor]:
-    parts = [(part @ centers.t()).max(dim=1) for part in x.split(max(1, BLOCK // len(centers)))]
+    parts = [linear(part, centers).max(dim=1) for part in x.split(max(1, BLOCK // len(centers)))]
     return torch.cat([part.indices for part in parts]), torch.cat([part.values for part in parts])
 
 

@@ -217,6 +217,19 @@ def test_soft_sums_weigh_all_rows_and_take_hard_ones_as_they_are():
     torch.testing.assert_close(meta_node_repulsion(z, soft, scale=0.5), expected)
 
 
+def test_long_rows_weigh_more_in_sums_and_not_in_means_of_unit_rows():
+    z, labels = drawn(8, 3), torch.tensor([0, 1, 1, 2, 0, 2, 2, 1])
+    long = z.clone()
+    long[0] *= 9
+    ring = torch.stack([torch.arange(8), (torch.arange(8) + 1) % 8])
+    positives = transition_weights(Adjacency.from_edge_index(torch.cat([ring, ring.flip(0)], dim=1), (8, 8)), 1)
+    context = LossContext(positives=positives, clusters=labels)
+    sums, means = PamCLoss(0.5), PamCLoss(0.5, meta="unit-mean")
+    assert not torch.isclose(sums(z, context=context), sums(long, context=context))
+    torch.testing.assert_close(means(z, context=context), means(long, context=context))
+    torch.testing.assert_close(means(z, context=context), sums(unit(z), context=context))
+
+
 # -- the block bound -------------------------------------------------------------------------------------------------
 
 
