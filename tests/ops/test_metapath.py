@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -10,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import adjacencies
 
-from gcl.core.adjacency import Adjacency
 from gcl.core.errors import ConfigError, DataError
 from gcl.core.graph import Graph
 from gcl.core.graph_spec import GraphSpec
@@ -118,7 +119,7 @@ def test_what_does_not_fit_is_told_in_a_sentence(path, message):
 
 def test_positives_are_no_edges_of_a_path_nor_of_its_error():
     spec = GraphSpec({"a": 2, "b": 2}, relations={"a_b": ("a", "b"), "positive": ("a", "a")}, target="a")
-    with pytest.raises(ConfigError, match="no relation joins a and a; there are a-b$"):
+    with pytest.raises(ConfigError, match=r"no relation joins a and a; there are a-b$"):
         MetaPath.parse("a-a", spec)
 
 
@@ -156,7 +157,7 @@ def chain(sizes, density, seed):
     draw = np.random.RandomState(seed)
     return [
         sp.csr_matrix((draw.random_sample((here, there)) < density / there).astype(float))
-        for here, there in zip(sizes[:-1], sizes[1:], strict=True)
+        for here, there in pairwise(sizes)
     ]
 
 
