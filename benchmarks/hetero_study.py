@@ -6,9 +6,10 @@
 
 Each seed is one run with every evaluator of the experiment: 20, 40 and 60 labels a class by the papers' protocol, for
 the embedding in evaluation mode and, of MEOW and AdaMEOW, for that of the last training pass; the default probe;
-k-means. ``--anchors`` runs with that share of the anchors in every step at the same number of epochs, ``--minutes`` ends a run
-after a time. One record a finished run goes to ``--records``, by default ``experiments/results/hetero``; what has a
-record is not run again, and an unfinished run in ``--out`` is resumed. The table is in percent, the spread over seeds.
+k-means. ``--anchors`` runs with that share of the anchors in every step at the same number of epochs, ``--minutes``
+ends a run after a time. One record a finished run goes to ``--records``, by default ``experiments/results/hetero``;
+what has a record is not run again, and an unfinished run in ``--out`` is resumed. The table is in percent, the spread
+over seeds.
 """
 
 from __future__ import annotations

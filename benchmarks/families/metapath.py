@@ -21,8 +21,8 @@ TITLE = "Meta-paths"
 SUMMARY = (
     "One training step, forward and backward, of 64 columns on a synthetic graph of papers, 3 authors and 1 venue a "
     "paper; memory above what the graph and the prepared tensors take. MEOW with all anchors and k-means of 100 and "
-    "300 clusters (2 iterations), AdaMEOW with 1,024 anchors, HeCo with all pairs. *AMiner*: from the graph to the end of "
-    "the first step, the composition of its meta-paths included."
+    "300 clusters (2 iterations), AdaMEOW with 1,024 anchors, HeCo with all pairs. *AMiner*: from the graph to the "
+    "end of the first step, the composition of its meta-paths included."
 )
 NODES = (7_500, 15_000, 30_000, 60_000)
 FEW = {"iterations": 2, "restarts": 1}

@@ -127,12 +127,15 @@ class MetaPathContextEncoder(nn.Module):
 
     def forward(self, views: MetaPathViews) -> tuple[Tensor, Tensor, Tensor]:
         """Fine and coarse embedding, ``[N, e]`` each, and the attention ``[2 m]``, clean and thinned in turn."""
+        size = {slot.kind: views.contexts[slot.steps].shape[1] for slots in self.slots for slot in slots}
+        size[self.kinds[0]] = views.coarse.shape[0]
         projected = {
-            kind: layer(views.features[kind]) for kind, layer in zip(self.kinds, self.projections_, strict=True)
+            kind: layer(views.features[kind], num_nodes=size[kind])
+            for kind, layer in zip(self.kinds, self.projections_, strict=True)
         }
         target = self.projections_[0]
         clean = projected[self.kinds[0]]
-        masked = target(views.masked, keep=views.kept, dropout=self.masked_dropout)
+        masked = target(views.masked, num_nodes=len(clean), keep=views.kept, dropout=self.masked_dropout)
         means: dict[Steps, Tensor] = {}  # shared by paths that begin alike
         encoded = []
         for index, slots in enumerate(self.slots):

@@ -39,22 +39,30 @@ class TypeProjection(nn.Module):
         if initial == "xavier":
             nn.init.xavier_normal_(self.layer.weight, gain=1.414)
 
-    def forward(self, x: Tensor | Adjacency | None, *, keep: Tensor | None = None, dropout: bool = True) -> Tensor:
+    def forward(
+        self, x: Tensor | Adjacency | None, *, num_nodes: int, keep: Tensor | None = None, dropout: bool = True
+    ) -> Tensor:
         """The projected nodes, ``[n, h]``.
 
         Args:
             x: features ``[n, F]``, dense or sparse; ``None`` for a type without.
+            num_nodes: n.
             keep: of a type without features, boolean ``[n]``: ``False`` = the node's row of the identity is 0.
             dropout: whether there is dropout in training.
 
         Raises:
-            DataError: features of another width, or of a type that had none.
+            DataError: features of another width, or of a type that had none, or other nodes of a type without.
         """
         width = self.layer.in_features
         if (x is not None) != self.has_features or (x is not None and x.shape[1] != width):
             found = "none" if x is None else f"{x.shape[1]} columns"
             wanted = f"{width} columns" if self.has_features else "none"
             raise DataError(f"features of {self.kind!r}: the encoder was built for {wanted} and got {found}")
+        if x is None and num_nodes != width:
+            raise DataError(
+                f"nodes of type {self.kind!r} have no features, so the encoder knows the {width} of its own graph "
+                f"alone; this graph has {num_nodes}"
+            )
         if x is None:
             table = self.layer.weight.t()
             projected = (table if keep is None else table * keep.to(table).unsqueeze(1)) + self.layer.bias

@@ -56,6 +56,7 @@ class AdaptiveInfoNCE(nn.Module):
         self.temperature = temperature
         self.hidden_channels = hidden_channels
         self.normalize_weights = normalize_weights
+        self.bounded = normalize_weights  # else a lower loss is not a better one
         self.symmetric = symmetric
 
     def build(self, channels: int) -> AdaptiveInfoNCE:

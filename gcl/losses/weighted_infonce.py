@@ -101,6 +101,16 @@ class WeightedInfoNCE(nn.Module):
                     self.register_buffer(f"centers_{direction}_{g}", torch.zeros(k, channels))
         return self
 
+    def check_nodes(self, num_nodes: int) -> None:
+        """Refuses more clusters than nodes.
+
+        Raises:
+            ConfigError: there are more.
+        """
+        most = max(self.num_clusters or (0,))
+        if most > num_nodes:
+            raise ConfigError(f"num_clusters={most} clusters cannot be made of {num_nodes} nodes; lower it")
+
     def forward(self, z1: Tensor, z2: Tensor | None = None, *, context: LossContext | None = None) -> Tensor:
         """The mean loss over the anchors, a scalar.
 
@@ -141,9 +151,7 @@ class WeightedInfoNCE(nn.Module):
     def _clusterings(self, keys: Tensor, context: LossContext, direction: int) -> list[Clustering]:
         if self.num_clusters is None:
             return _given(keys, context.clusters)
-        most = max(self.num_clusters)
-        if most > len(keys):
-            raise ConfigError(f"num_clusters={most} clusters cannot be made of {len(keys)} nodes; lower it")
+        self.check_nodes(len(keys))
         made = []
         for g, k in enumerate(self.num_clusters):
             kept = getattr(self, f"centers_{direction}_{g}", None)

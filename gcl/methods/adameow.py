@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 from gcl.core.resolve import Slot
 from gcl.methods.metapath_contrast import MetaPathContrast, View
@@ -31,8 +31,6 @@ class AdaMEOW(MetaPathContrast):
     Raises:
         ConfigError: a value out of range.
     """
-
-    bounded_loss: ClassVar[bool] = False
 
     def __init__(
         self,

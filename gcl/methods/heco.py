@@ -21,9 +21,8 @@ from gcl.encoders.encoder import check_count, check_dropout
 from gcl.encoders.heco import MetaPathEncoder, SchemaEncoder
 from gcl.encoders.type_projection import TypeProjection
 from gcl.methods.metapath_contrast import metapaths_of, normalized_features, say_metapaths
-from gcl.methods.method import Method, build_loss, projected_channels
+from gcl.methods.method import Method, build_loss, check_loss, projected_channels
 from gcl.ops.common_metapaths import metapath_positives
-from gcl.ops.metapath import MetaPath
 from gcl.ops.metapath_graph import metapath_graph
 from gcl.ops.neighbor_sample import sample_neighbors
 from gcl.ops.propagation import Propagation
@@ -114,18 +113,14 @@ class HeCo(Method):
             projector=projector,
             loss=loss,
         )
-        self._made: tuple[Graph, list[Operator]] | None = None  # the last graph, and the operators of its meta-paths
+        self._made: tuple[Graph, list[Operator], dict[str, Tensor | Adjacency]] | None = None  # of the last graph
 
     def check(self, spec: GraphSpec) -> None:
         """Reads the meta-paths and the types of the schema view."""
         metapaths_of(self.metapaths, spec)
         self._schema(spec)
-        loss = resolve("loss", self.loss)
-        missing = [name for name in loss.needs if name not in self.provides]
-        if missing:
-            raise ConfigError(
-                f"loss {type(loss).__name__} needs {', '.join(missing)}, which HeCo does not provide; choose another"
-            )
+        resolve("projector", self.projector)
+        check_loss(self, self.loss, self.provides, spec.num_nodes[spec.target])
 
     def prepare(self, graph: Graph, streams: Streams) -> Prepared:
         """The positive pairs, ``[2, P]``, each below the node that it is a positive of."""
@@ -147,6 +142,7 @@ class HeCo(Method):
             for kind in dict.fromkeys([spec.target, *schema])
         )
         paths = metapaths_of(self.metapaths, spec)
+        self._names = [path.name for path in paths]
         self.metapath_encoder_ = MetaPathEncoder(width, len(paths), attention_dropout=self.attention_dropout)
         self.schema_encoder_ = SchemaEncoder(width, list(schema), attention_dropout=self.attention_dropout)
         self.projector_ = resolve("projector", self.projector).build(width)
@@ -163,7 +159,7 @@ class HeCo(Method):
     def training_step(self, batch: Batch, clock: Clock, streams: Streams) -> StepOutput:
         """Both views of all target nodes, and the loss of their projections."""
         graph = batch.graph
-        operators = self._operators(graph)
+        operators, _ = self._structures(graph)
         self._positives = self._positives.to(graph.device)
         projected = self._projected(graph, self.projections_)
         h = projected[graph.target]
@@ -175,8 +171,7 @@ class HeCo(Method):
         schema, kinds = self.schema_encoder_(h, projected, drawn)
         context = LossContext(epoch=clock.epoch, positives=self._positives)
         loss = self.loss_(self.projector_(metapath), self.projector_(schema), context=context)
-        names = [f"attention.{path.name}" for path in metapaths_of(self.metapaths, graph.spec)]
-        names += [f"attention.{kind}" for kind in drawn]
+        names = [f"attention.{name}" for name in (*self._names, *drawn)]
         return StepOutput(loss, dict(zip(names, torch.cat([paths, kinds]).detach(), strict=True)))
 
     @torch.no_grad()
@@ -185,7 +180,7 @@ class HeCo(Method):
         modes = {module: module.training for module in self.modules()}
         try:
             self.eval()
-            operators = self._operators(graph)
+            operators, _ = self._structures(graph)
             h = self._projected(graph, self.projections_[:1])[graph.target]
             z, beta = self.metapath_encoder_(h, operators)
         finally:
@@ -193,45 +188,56 @@ class HeCo(Method):
                 module.training = mode
         return Outputs({"embedding": z}, extras={"attention": beta})
 
-    def _projected(self, graph: Graph, layers: Any) -> dict[str, Tensor]:
-        known = {
-            kind: normalized_features(matrix)
-            for kind, matrix in graph.features.items()
-            if self.features == "all" or kind == graph.target
-        }
-        return {layer.kind: layer(known.get(layer.kind)) for layer in layers}
+    def diagnostics(self, outputs: Outputs) -> dict[str, float]:
+        """The attention of each meta-path."""
+        weights = outputs.extras["attention"].tolist()
+        return {f"attention of {name}": weight for name, weight in zip(self._names, weights, strict=True)}
 
-    def _operators(self, graph: Graph) -> list[Operator]:
-        """The operators of the meta-paths; kept for the last graph."""
+    def _projected(self, graph: Graph, layers: Any) -> dict[str, Tensor]:
+        known, size = self._structures(graph)[1], graph.num_nodes_by_type
+        return {layer.kind: layer(known.get(layer.kind), num_nodes=size[layer.kind]) for layer in layers}
+
+    def _structures(self, graph: Graph) -> tuple[list[Operator], dict[str, Tensor | Adjacency]]:
+        """The operators of the meta-paths, and the features by type; kept for the last graph."""
         if self._made is None or self._made[0] is not graph:
             here = graph.to("cpu")
-            made: list[Operator] = [
+            operators: list[Operator] = [
                 Propagation(metapath_graph(here, path, counts=False), normalize="symmetric").to(graph.device)
                 for path in metapaths_of(self.metapaths, graph.spec)
             ]
-            self._made = (graph, made)
-        return self._made[1]
+            features = {
+                kind: normalized_features(matrix)
+                for kind, matrix in graph.features.items()
+                if self.features == "all" or kind == graph.target
+            }
+            self._made = (graph, operators, features)
+        return self._made[1:]
 
-    def _schema(self, spec: GraphSpec) -> dict[str, MetaPath]:
-        """The neighbouring types of the schema view, with the step to each."""
-        if self.neighbors is None:
-            kinds = dict.fromkeys(
-                source if receiver == spec.target else receiver
-                for source, receiver in spec.relations.values()
-                if spec.target in (source, receiver) and source != receiver
-            )
-        else:
-            kinds = dict.fromkeys(self.neighbors)
-        if not kinds:
+    def _schema(self, spec: GraphSpec) -> dict[str, int]:
+        """The neighbouring types of the schema view, and how many neighbours of each are drawn."""
+        joined = dict.fromkeys(
+            source if receiver == spec.target else receiver
+            for source, receiver in spec.relations.values()
+            if spec.target in (source, receiver) and source != receiver
+        )
+        if not joined:
             raise ConfigError(f"no relation joins {spec.target!r} with another type; the schema view needs one")
-        # there and back, to find the relation
-        return {kind: MetaPath.parse((spec.target, kind, spec.target), spec) for kind in kinds}
+        for kind in self.neighbors or ():
+            if kind not in joined:
+                raise ConfigError(f"neighbors: {unknown('type joined with ' + spec.target, kind, joined)}")
+        return dict.fromkeys(joined, 5) if self.neighbors is None else dict(self.neighbors)
 
     def _around(self, graph: Graph) -> dict[str, tuple[int, Adjacency]]:
         """How many neighbours of each type are drawn, and from what, target nodes by nodes of the type."""
         found = {}
-        for kind, path in self._schema(graph.spec).items():
-            adjacency = graph.relations[path.relations[0]]
-            count = 5 if self.neighbors is None else self.neighbors[kind]
-            found[kind] = (count, adjacency.t() if path.flipped[0] else adjacency)
+        for kind, count in self._schema(graph.spec).items():
+            ways = [
+                graph.relations[name] if receiver == graph.target else graph.relations[name].t()
+                for name, (source, receiver) in graph.relation_types.items()
+                if {source, receiver} == {kind, graph.target}
+            ]
+            if len(ways) > 1:  # one drawing from all relations between the two
+                arcs = torch.cat([way.edge_index() for way in ways], dim=1)
+                ways = [Adjacency.from_edge_index(arcs, ways[0].shape, duplicates="first")]
+            found[kind] = (count, ways[0])
         return found

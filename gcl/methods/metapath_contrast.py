@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import math
 import warnings
 from collections.abc import Mapping, Sequence
@@ -20,7 +22,7 @@ from gcl.core.streams import Streams
 from gcl.data.fingerprint import graph_fingerprint
 from gcl.data.transforms import row_normalize
 from gcl.encoders.metapath_context import MetaPathViews
-from gcl.methods.method import Method, build_loss, projected_channels
+from gcl.methods.method import Method, build_loss, check_loss, projected_channels
 from gcl.ops.metapath import MetaPath
 from gcl.ops.metapath_context import context_operators, context_slots
 from gcl.ops.metapath_graph import (
@@ -128,7 +130,7 @@ class MetaPathContrast(Method):
             anchor_view=anchor_view,
             anchors=anchors,
         )
-        self._views: tuple[Graph, MetaPathViews] | None = None  # the last graph, and what was made of it
+        self._last: tuple[Graph, MetaPathViews, bool] | None = None  # a graph, its views, whether it is the fitted one
         self._fitted: Mapping[str, Tensor] = {}
 
     def check(self, spec: GraphSpec) -> None:
@@ -136,18 +138,11 @@ class MetaPathContrast(Method):
         paths = self._paths(spec)
         for name in ("top", "edge_drop"):
             self._each(name, paths)
-        loss = resolve("loss", self.loss)
-        missing = [name for name in loss.needs if name not in self.provides]
-        if missing:
-            raise ConfigError(
-                f"loss {type(loss).__name__} needs {', '.join(missing)}, which {type(self).__name__} does not provide; "
-                "choose another loss"
-            )
-        most = max(getattr(loss, "num_clusters", None) or [1])
-        if most > spec.num_nodes[spec.target]:
-            raise ConfigError(
-                f"loss.num_clusters={most} clusters cannot be made of {spec.num_nodes[spec.target]} nodes; lower it"
-            )
+        encoder = resolve("encoder", self.encoder)
+        if "paths" not in inspect.signature(encoder.build).parameters:
+            raise ConfigError(f"encoder {type(encoder).__name__} takes no meta-paths; use metapath_context")
+        resolve("projector", self.projector)
+        check_loss(self, self.loss, self.provides, spec.num_nodes[spec.target])
 
     # -- once, before training ---------------------------------------------------------------------------------------
 
@@ -155,7 +150,7 @@ class MetaPathContrast(Method):
         """The kept neighbours along each meta-path, and which arcs and feature values the augmentation leaves."""
         say_metapaths(self.metapaths, graph.spec)
         paths = self._paths(graph.spec)
-        digest = bytes.fromhex(graph_fingerprint(graph))
+        digest = bytes.fromhex(_fingerprint(graph))
         tensors = {
             "graph": torch.tensor(list(digest), dtype=torch.uint8),
             "seed": torch.tensor(streams.seed),
@@ -189,7 +184,9 @@ class MetaPathContrast(Method):
 
     def build(self, spec: GraphSpec, prepared: Prepared) -> MetaPathContrast:
         """Makes encoder, projector and loss."""
-        self.encoder_ = resolve("encoder", self.encoder).build(spec, self._paths(spec))
+        paths = self._paths(spec)
+        self._names = [path.name for path in paths]
+        self.encoder_ = resolve("encoder", self.encoder).build(spec, paths)
         channels = self.encoder_.out_channels
         self.projector_ = resolve("projector", self.projector).build(channels)
         self.loss_ = build_loss(self.loss, projected_channels(self.projector_, channels))
@@ -216,8 +213,8 @@ class MetaPathContrast(Method):
         else:
             loss, parts = self.loss_(views[self.anchor_view], views[keys], context=context), {}
         attention = beta.detach().view(-1, 2).sum(dim=1)
-        names = [path.name for path in self._paths(graph.spec)]
-        return StepOutput(loss, {**parts, **{f"attention.{n}": w for n, w in zip(names, attention, strict=True)}})
+        shares = {f"attention.{name}": weight for name, weight in zip(self._names, attention, strict=True)}
+        return StepOutput(loss, {**parts, **shares})
 
     def _anchors(self, graph: Graph, clock: Clock, streams: Streams) -> Tensor | None:
         if self.anchors is None or self.anchors >= graph.num_nodes:
@@ -240,9 +237,14 @@ class MetaPathContrast(Method):
             for module, mode in modes.items():
                 module.training = mode
         embeddings = {"embedding": fine}
-        if bool(self.trained_) and self._is_fitted(graph):
+        if bool(self.trained_) and self._known(graph)[1]:
             embeddings["last_pass"] = self.last_pass_.clone()
         return Outputs(embeddings, extras={"attention": beta})
+
+    def diagnostics(self, outputs: Outputs) -> dict[str, float]:
+        """The attention of each meta-path, clean and thinned together."""
+        weights = outputs.extras["attention"].view(-1, 2).sum(dim=1).tolist()
+        return {f"attention of {name}": weight for name, weight in zip(self._names, weights, strict=True)}
 
     # -- what is made of a graph -------------------------------------------------------------------------------------
 
@@ -252,18 +254,19 @@ class MetaPathContrast(Method):
         A graph other than that of :meth:`prepare` gets its own neighbours and, from the same seed, its own
         augmentation.
         """
-        if self._views is None or self._views[0] is not graph:
+        return self._known(graph)[0]
+
+    def _known(self, graph: Graph) -> tuple[MetaPathViews, bool]:
+        """The views of a graph, and whether it is that of :meth:`prepare`."""
+        if self._last is None or self._last[0] is not graph:
             device, here = graph.device, graph.to("cpu")
             fitted = {name: tensor.cpu() for name, tensor in self._fitted.items()}
-            if not self._is_fitted(here):
+            is_fitted = bytes(fitted["graph"].tolist()).hex() == _fingerprint(here)
+            if not is_fitted:
                 streams = Streams(int(fitted["seed"]))
                 fitted = self._draws(here, self._paths(graph.spec), streams)
-            self._views = (graph, self._make_views(here, fitted, device))
-        return self._views[1]
-
-    def _is_fitted(self, graph: Graph) -> bool:
-        known = self._fitted.get("graph")
-        return known is not None and bytes(known.tolist()).hex() == graph_fingerprint(graph)
+            self._last = (graph, self._make_views(here, fitted, device), is_fitted)
+        return self._last[1:]
 
     def _make_views(self, graph: Graph, fitted: Mapping[str, Tensor], device: torch.device) -> MetaPathViews:
         paths = self._paths(graph.spec)
@@ -342,6 +345,17 @@ def normalized_features(matrix: Tensor | Adjacency) -> Tensor | Adjacency:
     """Rows over their sums, as MEOW's program takes them; features with negative values stay as they are."""
     values = matrix.values() if isinstance(matrix, Adjacency) else matrix
     return matrix if values.numel() and float(values.min()) < 0 else row_normalize(matrix)
+
+
+def _fingerprint(graph: Graph) -> str:
+    """The same in either precision, so that training in double knows the graph again."""
+
+    def single(matrix: Adjacency) -> Adjacency:
+        return matrix if matrix.weight is None else matrix.with_weight(matrix.weight.float())
+
+    features = {kind: single(x) if isinstance(x, Adjacency) else x.float() for kind, x in graph.features.items()}
+    relations = {name: single(adjacency) for name, adjacency in graph.relations.items()}
+    return graph_fingerprint(dataclasses.replace(graph, features=features, relations=relations))
 
 
 def _feature_keep(graph: Graph, share: float, generator: torch.Generator) -> Tensor:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from gcl.core.context import Batch, Clock, Outputs, Prepared, Stage, StepOutput
+from gcl.core.errors import ConfigError
 from gcl.core.graph import Graph
 from gcl.core.graph_spec import GraphSpec
 from gcl.core.resolve import resolve
@@ -25,12 +26,17 @@ class Method(nn.Module):
 
     kind: ClassVar[str] = "node"  # the dataset collection that a bare dataset name is looked up in first
     needs_features: ClassVar[bool] = True  # whether the target nodes must have features
-    bounded_loss: ClassVar[bool] = True  # whether a lower loss is a better one, so that patience may wait for it
 
     def store(self, **arguments: Any) -> None:
         """Keeps constructor arguments unchanged; a module among them is not registered as a submodule."""
         for name, value in arguments.items():
             object.__setattr__(self, name, value)
+
+    @property
+    def bounded_loss(self) -> bool:
+        """Whether a lower loss is a better one, so that patience may wait for it; the loss itself says where not."""
+        spec = getattr(self, "loss", None)
+        return spec is None or bool(getattr(resolve("loss", spec), "bounded", True))
 
     def check(self, spec: GraphSpec) -> None:
         """Refuses parts that do not fit together or the graph, before anything is written or computed."""
@@ -69,11 +75,32 @@ class Method(nn.Module):
         """Embeddings of two views, row by row, for diagnostics (alignment); ``None`` where there are no views."""
         return None
 
+    def diagnostics(self, outputs: Outputs) -> dict[str, float]:
+        """Numbers about what was learned that a reader of the result should see, by name."""
+        return {}
+
 
 def build_loss(spec: Any, channels: int) -> Any:
     """A loss, with the parameters that some have for projections ``[N, channels]``."""
     loss = resolve("loss", spec)
     return loss.build(channels) if hasattr(loss, "build") else loss
+
+
+def check_loss(method: Method, spec: Any, provides: Sequence[str], num_nodes: int) -> None:
+    """Refuses a loss that needs what a method does not provide, or more nodes than there are.
+
+    Raises:
+        ConfigError: such a loss.
+    """
+    loss = resolve("loss", spec)
+    missing = [name for name in loss.needs if name not in provides]
+    if missing:
+        raise ConfigError(
+            f"loss {type(loss).__name__} needs {', '.join(missing)}, which {type(method).__name__} does not provide; "
+            "choose another loss or a method that provides it"
+        )
+    if hasattr(loss, "check_nodes"):
+        loss.check_nodes(num_nodes)
 
 
 def projected_channels(projector: Any, in_channels: int) -> int:

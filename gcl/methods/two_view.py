@@ -19,7 +19,7 @@ from gcl.core.graph_spec import GraphSpec
 from gcl.core.resolve import Slot, resolve
 from gcl.core.streams import Streams
 from gcl.core.view import View
-from gcl.methods.method import Method, build_loss, projected_channels
+from gcl.methods.method import Method, build_loss, check_loss, projected_channels
 from gcl.ops.node_order import community_order, inverse_order, reorder_nodes
 
 NodeOrder = Literal["stored", "community"]
@@ -111,7 +111,8 @@ class TwoView(Method):
     def check(self, spec: GraphSpec) -> None:
         """Makes every part once, so that what does not fit is said before any work."""
         augmenters = self._augmenters()
-        self._check_needs(resolve("loss", self.loss))
+        nodes = spec.num_nodes[spec.target]
+        check_loss(self, self.loss, self.provides, nodes if self.subset is None else min(self.subset, nodes))
         with torch.random.fork_rng(devices=[]):
             # an object is built for the run, not here
             encoder = copy.deepcopy(resolve("encoder", self.encoder)).build(spec)
@@ -127,7 +128,6 @@ class TwoView(Method):
     def prepare(self, graph: Graph, streams: Streams) -> Prepared:
         """Communities (where a part needs them) and the fitted state of the augmenters."""
         augmenters, loss = self._augmenters(), resolve("loss", self.loss)
-        self._check_needs(loss)
         tensors: dict[str, Tensor] = {}
         needed = bool({"node_weight", "clusters"} & set(loss.needs)) or any(
             "communities" in augmenter.needs for augmenter in augmenters
@@ -156,7 +156,6 @@ class TwoView(Method):
         self.encoder_ = resolve("encoder", self.encoder).build(spec)
         self.projector_ = resolve("projector", self.projector).build(self.encoder_.out_channels)
         self.loss_ = build_loss(self.loss, projected_channels(self.projector_, self.encoder_.out_channels))
-        self._check_needs(self.loss_)
         self.regularizer_ = None if self.regularizer is None else resolve("regularizer", self.regularizer)
         if self.regularizer_ is not None:
             self.regularizer_.check(self.encoder_, self.augmenters_)
@@ -268,14 +267,6 @@ class TwoView(Method):
 
     def _augmenters(self) -> list[Compose]:
         return [Compose(self.augment[view]) for view in ("view1", "view2")]
-
-    def _check_needs(self, loss: Any) -> None:
-        missing = [name for name in loss.needs if name not in self.provides]
-        if missing:
-            raise ConfigError(
-                f"loss {type(loss).__name__} needs {', '.join(missing)}, which {type(self).__name__} does not "
-                f"provide; choose another loss or a method that provides it"
-            )
 
 
 def _choose(candidates: int, size: int, generator: torch.Generator) -> Tensor:

@@ -27,11 +27,13 @@ class MetaPath:
         relations: the relation of each step.
         flipped: of each step, whether it goes from the relation's source to its receiver, so that the step's incidence
             is the transpose of the relation's adjacency.
+        spoken: how it was written; empty = by its types.
     """
 
     types: tuple[str, ...]
     relations: tuple[str, ...]
     flipped: tuple[bool, ...]
+    spoken: str = ""
 
     @classmethod
     def parse(cls, path: str | Sequence[str], spec: GraphSpec) -> MetaPath:
@@ -65,12 +67,12 @@ class MetaPath:
             _relation(here, there, name, spec, text)
             for here, there, name in zip(types[:-1], types[1:], named, strict=True)
         ]
-        return cls(tuple(types), tuple(name for name, _ in steps), tuple(flip for _, flip in steps))
+        return cls(tuple(types), tuple(name for name, _ in steps), tuple(flip for _, flip in steps), text)
 
     @property
     def name(self) -> str:
-        """``paper-author-paper``."""
-        return "-".join(self.types)
+        """``paper-author-paper``, with the relations where they were named."""
+        return self.spoken or "-".join(self.types)
 
     def step(self, graph: Graph, index: int) -> sp.csr_matrix:
         """The binary incidence of one step, nodes of ``types[index]`` by nodes of ``types[index + 1]``, float64."""

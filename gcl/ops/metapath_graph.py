@@ -181,7 +181,7 @@ def metapath_operator(
     weight = kept.values(torch.float64)
     factor = power(segment_sum(weight, kept.row, kept.shape[0]), -0.5)
     weight = weight * factor.index_select(0, kept.row) * factor.index_select(0, kept.col)
-    scaled = kept.with_weight(weight.float())
+    scaled = kept.with_weight(weight)
     return Propagation(scaled if orientation != "reference" else scaled.t(), normalize="none")
 
 
@@ -221,4 +221,4 @@ def mean_operator(operators: list[Propagation]) -> Propagation:
     index = torch.cat([torch.stack([part.col.long(), part.row.long()]) for part in parts], dim=1)
     weight = torch.cat([part.values(torch.float64) for part in parts]) / len(parts)
     total = Adjacency.from_edge_index(index, parts[0].shape, weight, duplicates="sum")
-    return Propagation(total.with_weight(total.values()), normalize="none")
+    return Propagation(total, normalize="none")

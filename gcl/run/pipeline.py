@@ -166,6 +166,7 @@ def check(settings: Mapping[str, Any], data: Dataset) -> None:
                 "trainer.select=validation needs a validation part, and there is none with validation=0; give a share "
                 "of the training part, such as validation=0.1, or select last"
             )
+    trainer.check(method)
     method.check(data.graph.spec)
 
 
@@ -301,7 +302,10 @@ def _run_seed(
         seed=seed,
         outputs=outputs,
         scores=scores,
-        diagnostics=diagnostics(outputs.main, method.two_views(placed, streams)),
+        diagnostics={
+            **diagnostics(outputs.main, method.two_views(placed, streams)),
+            **method.diagnostics(outputs),
+        },
         fit={
             "epochs": fit.epochs,
             "steps": fit.steps,

@@ -226,6 +226,14 @@ class Trainer:
             )
             return loop.run()
 
+    def check(self, method: Method) -> None:
+        """Refuses settings that do not fit a method, before anything is prepared.
+
+        Raises:
+            ConfigError: such a setting.
+        """
+        self._plan(method)
+
     def _plan(self, method: Method) -> list[PlannedStage]:
         """The method's stages with the trainer's settings where they leave them open."""
         plan = []

@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +15,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import gcl
 from gcl.core.context import LossContext
 from gcl.core.errors import ConfigError, DataError, NotFittedError
 from gcl.core.resolve import describe, resolve
@@ -241,6 +245,28 @@ def test_the_same_input_gives_the_same_bits():
     z1, z2 = random_pair(dtype=torch.float32)
     loss = built().float()
     assert torch.equal(loss(z1, z2), loss(z1, z2))
+
+
+MEMORY_PROBE = """
+import resource, sys, torch
+from gcl.losses.adaptive_infonce import AdaptiveInfoNCE
+torch.set_num_threads(1)
+loss = AdaptiveInfoNCE().build(4)
+z1, z2 = (torch.randn(6000, 4, requires_grad=True) for _ in range(2))
+loss(z1[:64], z2[:64]).backward()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+loss(z1, z2).backward()
+after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print((after - before) // (1024 if sys.platform != "darwin" else 1024 ** 2))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs resource")
+def test_no_matrix_of_all_pairs_exists():
+    # The weights of all pairs alone would take 137 MiB in float32, the hidden units 16 times that.
+    root = Path(gcl.__file__).parents[1]
+    done = subprocess.run([sys.executable, "-c", MEMORY_PROBE], capture_output=True, text=True, check=True, cwd=root)
+    assert int(done.stdout) < 120  # MiB
 
 
 # -- misuse -------------------------------------------------------------------------------------------------------------------

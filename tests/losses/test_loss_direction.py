@@ -13,20 +13,28 @@ from torch import nn
 import gcl.losses
 from gcl.core.adjacency import Adjacency
 from gcl.core.context import LossContext
+from gcl.losses.adaptive_infonce import AdaptiveInfoNCE
 from gcl.losses.block_infonce import BlockInfoNCE
 from gcl.losses.infonce import InfoNCE
+from gcl.losses.multi_positive import MultiPositive
 from gcl.losses.neighbor_contrast import NeighborContrast
 from gcl.losses.nt_xent import NTXent
 from gcl.losses.one_way_infonce import OneWayInfoNCE
 from gcl.losses.pamc import PamCLoss
 from gcl.losses.progcl import Direction, NegativeWeights, ProGCLLoss, mean_weight
 from gcl.losses.team_up import TeamUp
+from gcl.losses.weighted_infonce import WeightedInfoNCE
 
 NUM_NODES, DIM = 30, 8
 RAMPED = LossContext(epoch=1000, node_weight=torch.linspace(0, 0.2, NUM_NODES))
 UNIT = torch.nn.functional.normalize(torch.randn(NUM_NODES, 4, generator=torch.Generator().manual_seed(9)))
 EVEN = Direction(UNIT, UNIT, torch.linspace(0.1, 1, 9), mean_weight(UNIT, UNIT, torch.linspace(0.1, 1, 9)))
 CLUSTERED = LossContext(clusters=torch.arange(NUM_NODES) % 6)
+NETWORK = AdaptiveInfoNCE(0.5).build(DIM)
+with torch.no_grad():
+    for index, parameter in enumerate(NETWORK.parameters()):
+        parameter.copy_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(index)) / 3)
+OWN = LossContext(positives=Adjacency.from_edge_index(torch.arange(NUM_NODES).repeat(2, 1), (NUM_NODES, NUM_NODES)))
 WEIGHED = LossContext(negative_weights=NegativeWeights((EVEN, EVEN)))
 
 # One entry for each way that a loss works; a new class in gcl.losses needs one here.
@@ -45,6 +53,11 @@ CASES: dict[str, tuple[nn.Module, LossContext | None]] = {
     "BlockInfoNCE": (BlockInfoNCE(0.5, num_clusters=6), None),
     "BlockInfoNCE of clusters": (BlockInfoNCE(0.5, rows="clusters", second_order=True), CLUSTERED),
     "BlockInfoNCE of meta-nodes": (BlockInfoNCE(0.5, proxy="meta_nodes"), CLUSTERED),
+    "WeightedInfoNCE": (WeightedInfoNCE(0.5, num_clusters=[4, 9]), None),
+    "WeightedInfoNCE of clusters": (WeightedInfoNCE(0.5, num_clusters=None), CLUSTERED),
+    "WeightedInfoNCE without prototypes": (WeightedInfoNCE(0.5, num_clusters=[4, 9], prototype_weight=0.0), None),
+    "AdaptiveInfoNCE": (NETWORK, None),
+    "MultiPositive": (MultiPositive(0.5), OWN),
 }
 # Losses of one view, in which neighbours are positives.
 PAIRS = torch.arange(NUM_NODES).view(-1, 2)
@@ -95,7 +108,7 @@ def views(seed: int, noise: float) -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize(("loss", "context"), CASES.values(), ids=CASES)
 def test_the_nearer_the_views_the_lower_the_loss(loss, context):
     for seed in range(5):
-        values = [float(loss(*views(seed, noise), context=context)) for noise in (0.0, 0.3, 0.6, 1.0)]
+        values = [loss(*views(seed, noise), context=context).item() for noise in (0.0, 0.3, 0.6, 1.0)]
         assert values == sorted(values)
         assert values[0] < values[-1] - 0.1
 

@@ -63,7 +63,7 @@ SPEC = GraphSpec(
 def test_text_and_lists_are_read(path, types, relations, flipped):
     found = MetaPath.parse(path, SPEC)
     assert (found.types, found.relations, found.flipped) == (types, relations, flipped)
-    assert found.name == "-".join(types)
+    assert found.name == (path if isinstance(path, str) else "-".join(types))
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import shutil
 
@@ -15,6 +16,7 @@ from torch_geometric.transforms import ToUndirected
 
 import gcl
 from gcl.augment.edge_drop import EdgeDrop
+from gcl.core.adjacency import Adjacency
 from gcl.core.context import Outputs
 from gcl.core.errors import CheckpointError, ConfigError, DataError
 from gcl.core.graph import Graph
@@ -42,7 +44,30 @@ def random_data(num_nodes=30, width=4, seed=0):
     return Data(x=torch.rand(num_nodes, width, generator=generator), edge_index=edge_index, y=y)
 
 
+def hetero_graph(metapaths, num_nodes=20):
+    """A random graph with a relation for every step of some meta-paths, and labels of the target nodes."""
+    generator, pairs, target = torch.Generator().manual_seed(0), {}, metapaths[0].split("-")[0]
+    for path in metapaths:
+        for here, there in itertools.pairwise(path.split("-")):
+            if (there, here) not in pairs.values():
+                pairs[f"{here}_{there}"] = (here, there)
+    relations = {}
+    for name in pairs:
+        source, receiver = (torch.rand(num_nodes, num_nodes, generator=generator) < 0.2).nonzero().t()
+        index = torch.stack([source, receiver])
+        relations[name] = Adjacency.from_edge_index(index, (num_nodes, num_nodes))
+    return Graph(
+        features={target: torch.rand(num_nodes, 6, generator=generator)},
+        relations=relations,
+        relation_types=pairs,
+        node_attrs={target: {"y": torch.arange(num_nodes) % 2}},
+        target=target,
+    )
+
+
 NODE_METHODS = [name for name in names("method") if find_class("method", name).kind == "node"]
+HETERO_METHODS = [name for name in names("method") if find_class("method", name).kind == "hetero"]
+PATHS = ["paper-author-paper", "paper-subject-paper"]
 
 
 @pytest.mark.parametrize("method", NODE_METHODS)
@@ -51,6 +76,19 @@ def test_every_method_of_nodes_gives_finite_embeddings_and_four_rows(method):
     assert result.outputs.main.shape[0] == 34
     assert result.outputs.main.isfinite().all()
     assert list(result.scores["classification"]) == ["raw features", "A²X", "untrained", "trained"]
+    json.dumps(result.to_json(), allow_nan=False)
+
+
+@pytest.mark.parametrize("method", HETERO_METHODS)
+def test_every_method_of_several_node_types_gives_finite_embeddings_and_four_rows(method):
+    small = {"loss": {"num_clusters": [2, 5]}} if method == "meow" else {}
+    evaluate = {"classification": {"num_splits": 2}, "clustering": None}
+    result = gcl.pipeline(
+        method, hetero_graph(PATHS), metapaths=PATHS, trainer={"epochs": 2}, evaluate=evaluate, **small
+    )
+    assert result.outputs.main.shape[0] == 20
+    assert result.outputs.main.isfinite().all()
+    assert {"raw features", "untrained", "trained"} <= set(result.scores["classification"])
     json.dumps(result.to_json(), allow_nan=False)
 
 
@@ -208,12 +246,16 @@ def test_every_shipped_experiment_runs_for_two_steps(path):
     assert described["method"] == settings["method"]  # a written configuration is read back to the same
     figures = (preset.get("paper") or {}).get("figures", [])
     assert all(figure["evaluate"] in settings["evaluate"] and figure["source"] for figure in figures)
-    is_rec = find_class("method", method).kind == "rec"
+    kind = find_class("method", method).kind
+    metapaths = settings["method"].get("metapaths") or PATHS
+    data = {"rec": "davis", "hetero": hetero_graph(metapaths)}.get(kind, "karate")
     small = {"rank": 3} if "rank" in settings["method"] else {}
     if "pretrain_epochs" in settings["method"]:
         small |= {"pretrain_epochs": 0, "hidden_channels": (8,)}
+    if isinstance(settings["method"].get("loss", {}).get("num_clusters"), list):
+        small |= {"loss": {"num_clusters": [2, 5]}}
     result = gcl.pipeline(
-        method, "davis" if is_rec else "karate", config=preset, seeds=1, floors=False,
+        method, data, config=preset, seeds=1, floors=False,
         trainer={"epochs": 2}, evaluate=dict.fromkeys(settings["evaluate"]), **small,
     )  # fmt: skip
     assert result.runs[0].fit["steps"] == 2
