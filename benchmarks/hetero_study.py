@@ -2,12 +2,14 @@
 
     python -m benchmarks.hetero_study acm dblp --out study [--methods meow adameow heco] [--seeds 3]
     python -m benchmarks.hetero_study acm --out study --methods meow adameow --anchors 0.5 0.25 --seeds 3
+    python -m benchmarks.hetero_study acm --out study --methods adameow --select validation
     python -m benchmarks.hetero_study acm dblp --out study --table
 
 Each seed is one run with every evaluator of the experiment: 20, 40 and 60 labels a class by the papers' protocol, for
 the embedding in evaluation mode and, of MEOW and AdaMEOW, for that of the last training pass; the default probe;
 k-means. ``--anchors`` runs with that share of the anchors in every step at the same number of epochs, ``--minutes``
-ends a run after a time. One record a finished run goes to ``--records``, by default ``experiments/results/hetero``;
+ends a run after a time, ``--select validation`` keeps the weights of the best validation Macro-F1 at 20 labels a class,
+read every 10 epochs. One record a finished run goes to ``--records``, by default ``experiments/results/hetero``;
 what has a record is not run again, and an unfinished run in ``--out`` is resumed. The table is in percent, the spread
 over seeds.
 """
@@ -42,6 +44,7 @@ def main() -> None:
     parser.add_argument("--anchors", type=float, nargs="+", default=[1.0], help="shares of the target nodes")
     parser.add_argument("--minutes", type=float, help="end a run's training after a time")
     parser.add_argument("--epochs", type=int, help="in place of the experiment's")
+    parser.add_argument("--select", choices=["validation"], help="keep the weights of the best validation score")
     parser.add_argument("--table", action="store_true", help="train nothing")
     given = parser.parse_args()
     for dataset in given.datasets:
@@ -56,7 +59,7 @@ def study(method: str, dataset: str, given: argparse.Namespace) -> None:
     if path.is_file():
         record = json.loads(path.read_text(encoding="utf-8"))
     for share in () if given.table else given.anchors:
-        changes = {"anchors": share, "minutes": given.minutes, "epochs": given.epochs}
+        changes = {"anchors": share, "minutes": given.minutes, "epochs": given.epochs, "select": given.select}
         for seed in range(given.seeds or _seeds(method, dataset)):
             if not any(run["seed"] == seed and run["changes"] == changes for run in record["runs"]):
                 _run(record, seed, changes, given.out)
@@ -73,13 +76,15 @@ def _seeds(method: str, dataset: str) -> int:
 
 def _run(record: dict[str, Any], seed: int, changes: dict[str, Any], out: Path) -> None:
     method, dataset = record["method"], record["dataset"]
-    name = "-".join(f"{key}-{value:g}" for key, value in changes.items() if value not in (None, 1.0)) or "whole"
+    name = "-".join(f"{key}-{value}" for key, value in changes.items() if value not in (None, 1.0)) or "whole"
     folder = out / f"{dataset.rpartition('/')[2]}-{method}-{name}" / f"seed-{seed}"
     trainer: dict[str, Any] = {"checkpoint_every": 20}
     if changes["minutes"] is not None:
         trainer["max_minutes"] = changes["minutes"]
     if changes["epochs"] is not None:
         trainer["epochs"] = changes["epochs"]
+    if changes["select"] is not None:
+        trainer |= {"select": changes["select"], "validate_every": 10, "patience": None}
     overrides: dict[str, Any] = {"floors": not record["floors"], "trainer": trainer}
     if changes["anchors"] != 1.0:
         overrides["anchors"] = int(changes["anchors"] * load_dataset(dataset).graph.num_nodes)
@@ -122,7 +127,7 @@ def rows(record: dict[str, Any]) -> list[str]:
             kinds.append(run["changes"])
     for changes in kinds:
         runs = [run for run in record["runs"] if run["changes"] == changes]
-        said = ", ".join(f"{key} {value:g}" for key, value in changes.items() if value not in (None, 1.0))
+        said = ", ".join(f"{key} {value}" for key, value in changes.items() if value not in (None, 1.0))
         label = METHODS[record["method"]] + (f", {said}" if said else "")
         for suffix, embedding in (("", "evaluation"), ("-last-pass", "last pass")):
             names = [name for name in runs[0]["scores"] if name.endswith("last-pass") == bool(suffix)]

@@ -51,9 +51,12 @@ def embed(
         dataset = load_dataset(data, kind=kind_of(opened.settings), data_root=data_root, metapath=metapath)
         if dataset.card is None:  # a named set brings its own transform; a file gets what the run was trained with
             dataset = load_dataset(data, data_root=data_root, transform=opened.settings["transform"], metapath=metapath)
-        embeddings = opened.embed(dataset.graph).embeddings[which]
-        own = dataset.node_ids if which == next(iter(named)) else dataset.other_ids.get(which)
-        ids = own or [str(index) for index in range(embeddings.shape[0])]
+        made = opened.embed(dataset.graph).embeddings
+        if which not in made:
+            raise ConfigError(f"{which!r} is of the run's own graph alone; of another there is {', '.join(made)}")
+        embeddings = made[which]
+        own = dataset.other_ids.get(which, dataset.node_ids)
+        ids = own if own and len(own) == embeddings.shape[0] else [str(index) for index in range(embeddings.shape[0])]
     _write(out, embeddings, ids)
     record = {"out": str(out), "name": which, "n": embeddings.shape[0], "dimension": embeddings.shape[1]}
     if json:

@@ -163,12 +163,14 @@ class Batch:
 class Outputs:
     """What a trained method gives: named embeddings ``[N, d]``, a cluster assignment if it makes one, and extras.
 
-    The first embedding is the method's main one.
+    The first embedding is the method's main one. ``stands_in`` says that these are no result of training: then the main
+    one stands for any other, too.
     """
 
     embeddings: Mapping[str, Tensor]
     assignment: Tensor | None = None
     extras: Mapping[str, Tensor] = field(default_factory=dict)
+    stands_in: bool = False
 
     @property
     def main(self) -> Tensor:
@@ -176,14 +178,16 @@ class Outputs:
         return next(iter(self.embeddings.values()))
 
     def named(self, name: str | None) -> Tensor:
-        """An embedding by name, ``[N, d]``; ``None`` = the main one. Where there is one alone, as of a floor, it is it.
+        """An embedding by name, ``[N, d]``; ``None`` = the main one.
 
         Raises:
             ConfigError: an unknown name.
         """
-        if name is None or len(self.embeddings) == 1:
+        if name is None:
             return self.main
         if name not in self.embeddings:
+            if self.stands_in:
+                return self.main
             raise ConfigError(unknown("embedding", name, self.embeddings))
         return self.embeddings[name]
 

@@ -12,10 +12,12 @@ from gcl.core.adjacency import Adjacency
 from gcl.core.errors import DataError, MissingDependencyError
 from gcl.core.graph import Graph
 from gcl.core.view import View
-from gcl.data.edges import as_edge_index, as_edge_weight, merge_edges
+from gcl.data.edges import as_bipartite_edges, as_edge_weight, merge_edges
 from gcl.data.features import as_features
 from gcl.data.from_arrays import from_arrays
 from gcl.data.labels import as_labels
+from gcl.data.node_files import naming
+from gcl.data.reverse_relations import without_reversed
 from gcl.data.splits import PARTS, UNUSED
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ def from_pyg(data: Any, *, target: str | None = None, sparse: bool | None = None
     Reads ``edge_index``, ``edge_weight``, ``x``, ``y`` and the train, val and test masks (``[N]`` or ``[N, S]``), no
     other attribute. An arc that is listed twice counts once. Of ``HeteroData`` a one-column ``edge_attr`` stands in for
     ``edge_weight``; a relation has the middle word of its edge type as its name, or ``src__rel__dst`` where several
-    edge types share that word.
+    edge types share that word. A relation that is another one turned round, as ``ToUndirected`` adds, is left out.
 
     Args:
         data: anything with these attributes.
@@ -221,18 +223,31 @@ def _from_hetero(data: Any, target: str | None, sparse: bool | None) -> Graph:
     unknown = [kind for kind, count in counts.items() if not count]
     if unknown:
         raise DataError(f"nodes of type {unknown[0]!r} have no count; set data[{unknown[0]!r}].num_nodes or .x")
+    for source, relation, receiver in data.edge_types:
+        for kind in (source, receiver):
+            if kind not in counts:
+                raise DataError(
+                    f"relation ({source}, {relation}, {receiver}) names node type {kind!r}, which the data lack; set "
+                    f"data[{kind!r}].num_nodes or .x"
+                )
     middle = [relation for _, relation, _ in data.edge_types]
     relations, types = {}, {}
     for source, relation, receiver in data.edge_types:
         name = relation if middle.count(relation) == 1 else f"{source}__{relation}__{receiver}"
         store = data[source, relation, receiver]
-        arcs, _ = as_edge_index(store.edge_index, max(counts[source], counts[receiver]))
-        weight = as_edge_weight(_edge_weight(store), arcs.shape[1])
+        with naming(f"relation ({source}, {relation}, {receiver})"):
+            if "edge_index" not in store:
+                raise DataError("it has no edge_index; leave out the ToSparseTensor transform")
+            arcs = as_bipartite_edges(store.edge_index, (source, counts[source]), (receiver, counts[receiver]))
+            weight = as_edge_weight(_edge_weight(store), arcs.shape[1])
         arcs, weight = merge_edges(
             arcs, weight, max(counts[source], counts[receiver]), directed=True, duplicates="merge"
         )
         relations[name] = Adjacency.from_edge_index(arcs, (counts[receiver], counts[source]), weight)
         types[name] = (source, receiver)
+    if not any(adjacency.num_arcs for adjacency in relations.values()):
+        raise DataError("the graph has no edges; a graph method needs at least one")
+    relations, types = without_reversed(relations, types)
     attrs: dict[str, Tensor] = {}
     if "y" in data[target]:
         attrs["y"] = as_labels(data[target].y, counts[target])

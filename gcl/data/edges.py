@@ -54,6 +54,30 @@ def as_edge_index(edge_index: Any, num_nodes: int | None) -> tuple[Tensor, int]:
     return torch.from_numpy(np.ascontiguousarray(array.astype(np.int64))), num_nodes
 
 
+def as_bipartite_edges(edge_index: Any, source: tuple[str, int], receiver: tuple[str, int]) -> Tensor:
+    """A checked int64 edge list ``[2, E]`` from nodes of one type to nodes of another; it may be empty.
+
+    Args:
+        edge_index: sources above receivers.
+        source, receiver: name and number of nodes of each type.
+
+    Raises:
+        DataError: wrong shape, not whole numbers, or a node that its type does not have.
+    """
+    array = np.asarray(edge_index.detach().cpu().numpy() if isinstance(edge_index, Tensor) else edge_index)
+    if array.size == 0 and array.ndim == 2 and array.shape[0] == 2:
+        return torch.empty(2, 0, dtype=torch.int64)
+    arcs, _ = as_edge_index(edge_index, np.iinfo(np.int64).max)
+    for row, (kind, count) in zip(arcs, (source, receiver), strict=True):
+        if int(row.max()) >= count:
+            at = int((row >= count).int().argmax())
+            raise DataError(
+                f"edge {at} names node {int(row[at])} of type {kind!r}, which has {count} (valid: 0 to {count - 1}); "
+                "give the right number of nodes or drop the edge"
+            )
+    return arcs
+
+
 def as_edge_weight(edge_weight: Any, num_edges: int) -> Tensor | None:
     """Checked float32 weights ``[E]``, or ``None``.
 

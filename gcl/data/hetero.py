@@ -14,7 +14,7 @@ from gcl.core.adjacency import Adjacency
 from gcl.core.errors import DataError
 from gcl.core.graph import POSITIVE, Graph
 from gcl.data.archive import csr_from_archive, facts_from_archive
-from gcl.data.edges import as_edge_index
+from gcl.data.edges import as_bipartite_edges
 from gcl.data.features import as_features
 from gcl.data.labels import as_labels
 from gcl.data.splits import PARTS, UNUSED
@@ -92,7 +92,7 @@ def _relations(
             raise DataError(f"{path} lists relation {name!r}, which needs the name SRC_DST and a key edge_{name}")
         source, receiver = types[name] = ends[0]
         try:
-            arcs, _ = as_edge_index(arrays[f"edge_{name}"], max(counts[source], counts[receiver]))
+            arcs = as_bipartite_edges(arrays[f"edge_{name}"], (source, counts[source]), (receiver, counts[receiver]))
             relations[name] = Adjacency.from_edge_index(arcs, (counts[receiver], counts[source]), duplicates="first")
         except DataError as error:
             raise DataError(f"{path}, relation {name!r}: {error}") from None

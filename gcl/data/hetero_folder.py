@@ -28,6 +28,7 @@ from gcl.data.node_files import (
     read_table_or_array,
     row_of,
 )
+from gcl.data.reverse_relations import without_reversed
 from gcl.data.tables import TEXT, Table
 
 
@@ -37,7 +38,7 @@ def read_hetero_folder(path: str | os.PathLike[str]) -> tuple[Graph, dict[str, l
     How names of files are read, and which type is the target, says :func:`gcl.data.hetero_names.hetero_files`. Edges
     go from SRC to DST as they are listed, with an optional third column of weights: row *i* of a relation (node *i* of
     DST) receives from its columns (nodes of SRC). An edge that is listed twice counts once. A SciPy matrix has a row
-    for each node of SRC and a column for each of DST.
+    for each node of SRC and a column for each of DST. A relation that is another one turned round is left out.
 
     Node ids: where ``nodes_TYPE`` lists them or ``features_TYPE`` has a first column named ``id`` (else
     ``labels_TYPE``), ids are any strings and nodes come in that order. Without one, whole numbers are positions, and
@@ -63,10 +64,14 @@ def read_hetero_folder(path: str | os.PathLike[str]) -> tuple[Graph, dict[str, l
         if file is not None:
             features[kind] = _features(matrix, file, nodes[kind])
     attrs, class_names = _attributes(files, nodes[files.target], labels.get(files.target))
+    relations, types = without_reversed(
+        {part.file.name: _adjacency(part, nodes) for part in edges},
+        {part.file.name: (part.file.source, part.file.receiver) for part in edges},
+    )
     graph = Graph(
         features=features,
-        relations={part.file.name: _adjacency(part, nodes) for part in edges},
-        relation_types={part.file.name: (part.file.source, part.file.receiver) for part in edges},
+        relations=relations,
+        relation_types=types,
         num_nodes_by_type={kind: part.count for kind, part in nodes.items()},
         node_attrs={files.target: attrs},
         target=files.target,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,8 @@ class MetaPathOptions:
     """The settings of ``load_dataset(..., metapath=...)``.
 
     Args:
-        path: as ``paper-author-paper``, or ``paper-[writes]-author-paper`` where several relations join two types.
+        path: as ``paper-author-paper``, or ``paper-[writes]-author-paper`` where several relations join two types; or
+            the types as a list.
         top: nearest neighbours by PathSim that each node keeps, from 1; ``None`` = all.
         weighted: whether an edge counts by the number of path instances, or once.
 
@@ -29,12 +30,12 @@ class MetaPathOptions:
         ConfigError: a value that is none of these.
     """
 
-    path: str
+    path: str | Sequence[str]
     top: int | None = None
     weighted: bool = False
 
     def __post_init__(self) -> None:
-        if not isinstance(self.path, str):
+        if not (isinstance(self.path, str) or _is_list_of_text(self.path)):
             raise ConfigError(f"metapath.path must be a text such as paper-author-paper, got {self.path!r}")
         if self.top is not None and (isinstance(self.top, bool) or not isinstance(self.top, int) or self.top < 1):
             raise ConfigError(f"metapath.top must be a whole number from 1, or null for all, got {self.top!r}")
@@ -67,6 +68,10 @@ class MetaPathOptions:
         return dataclasses.asdict(self)
 
 
+def _is_list_of_text(value: Any) -> bool:
+    return isinstance(value, list | tuple) and len(value) > 0 and all(isinstance(part, str) for part in value)
+
+
 def metapath_view(graph: Graph, options: MetaPathOptions) -> Graph:
     """The target nodes of a graph of several node types, joined where a meta-path joins them, in either direction.
 
@@ -87,7 +92,8 @@ def metapath_view(graph: Graph, options: MetaPathOptions) -> Graph:
     if len(graph.num_nodes_by_type) < 2 and len(graph.relations) < 2:
         raise DataError("metapath is for graphs of several node types, and this one has one; leave it out")
     path = MetaPath.parse(options.path, graph.spec)
-    kept = metapath_graph(graph, path, top=options.top, counts=options.weighted).without_self_loops()
+    mend = "keep the nearest of each node (metapath={path: ..., top: 100})"
+    kept = metapath_graph(graph, path, top=options.top, drop_self=True, mend=mend)
     arcs, weight = torch.stack([kept.col.long(), kept.row.long()]), kept.values()
     both, weight = torch.cat([arcs, arcs.flip(0)], dim=1), torch.cat([weight, weight])
     order = weight.argsort(descending=True, stable=True)

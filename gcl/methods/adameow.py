@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 from gcl.core.resolve import Slot
-from gcl.methods.metapath_contrast import MetaPathContrast, View
+from gcl.methods.metapath_contrast import AnchorView, MetaPathContrast
 from gcl.ops.metapath_graph import Orientation, Ties
 
 ENCODER = {"name": "metapath_context", "dropout": 0.3}
@@ -21,8 +21,8 @@ class AdaMEOW(MetaPathContrast):
     with anchors from the fine view and keys from the coarse one; see
     :class:`~gcl.losses.adaptive_infonce.AdaptiveInfoNCE`. Its loss has no lower bound, so training stops after a number
     of epochs or by validation, never by the loss. Yu, Ge, Li, Zhou: *Heterogeneous Graph Contrastive Learning with
-    Meta-path Contexts and Adaptively Weighted Negative Samples*, TKDE 2024, arXiv 2212.13847. The defaults are those of
-    the authors' program for ACM, without its meta-paths.
+    Meta-path Contexts and Adaptively Weighted Negative Samples*, TKDE 2024, arXiv 2212.13847. The defaults are the
+    authors' for ACM, but for its meta-paths and the neighbours kept along each.
 
     Args:
         metapaths, top, counts, ties, keep_self, orientation, edge_drop, feature_mask, encoder, projector, loss,
@@ -35,7 +35,7 @@ class AdaMEOW(MetaPathContrast):
     def __init__(
         self,
         *,
-        metapaths: Sequence[str] | None = None,
+        metapaths: Sequence[str | Sequence[str]] | None = None,
         top: Sequence[int | None] | int | None = 100,
         counts: bool = True,
         ties: Ties = "index",
@@ -46,7 +46,7 @@ class AdaMEOW(MetaPathContrast):
         encoder: Annotated[Any, Slot("encoder")] = ENCODER,
         projector: Annotated[Any, Slot("projector")] = "linear",
         loss: Annotated[Any, Slot("loss")] = LOSS,
-        anchor_view: View = "fine",
+        anchor_view: AnchorView = "fine",
         anchors: int | None = None,
     ):
         super().__init__(

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gcl.core.adjacency import Adjacency
 from gcl.core.context import Batch, Clock, LossContext, Outputs, Prepared, StepOutput
-from gcl.core.errors import ConfigError, unknown
+from gcl.core.errors import ConfigError, DataError, unknown
 from gcl.core.graph import POSITIVE, Graph
 from gcl.core.graph_spec import GraphSpec
 from gcl.core.operator import Operator
@@ -29,8 +29,11 @@ from gcl.ops.propagation import Propagation
 
 Positives = Literal["stored", "metapaths"]
 Features = Literal["target", "all"]
+MEND = "HeCo takes all of them; take another meta-path, or method meow, which keeps the nearest of each node"
 LOSS = {"name": "multi_positive", "temperature": 0.8}
 PROJECTOR = {"name": "mlp", "activation": "elu"}
+
+_Structures = tuple[list[Operator], dict[str, Tensor | Adjacency], dict[str, tuple[int, Adjacency]]]
 
 
 class HeCo(Method):
@@ -43,6 +46,9 @@ class HeCo(Method):
     (:class:`~gcl.losses.multi_positive.MultiPositive`). Wang, Liu, Han, Shi: *Self-supervised Heterogeneous Graph
     Neural Network with Co-contrastive Learning*, KDD 2021, arXiv 2105.09111. The defaults are the authors' for ACM,
     without its types and meta-paths.
+
+    With ``trainer.select=loss`` the weights kept are those after the step of the best epoch; the authors' program keeps
+    those before it.
 
     Args:
         metapaths: as ``paper-author-paper``; ``None`` = there and back along every relation of the target type.
@@ -63,7 +69,7 @@ class HeCo(Method):
     needs_features: ClassVar[bool] = False
     provides: ClassVar[tuple[str, ...]] = ("epoch", "positives")
 
-    metapaths: Sequence[str] | None
+    metapaths: Sequence[str | Sequence[str]] | None
     neighbors: Mapping[str, int] | None
     num_positives: int
     positives: Positives
@@ -75,7 +81,7 @@ class HeCo(Method):
     def __init__(
         self,
         *,
-        metapaths: Sequence[str] | None = None,
+        metapaths: Sequence[str | Sequence[str]] | None = None,
         neighbors: Mapping[str, int] | None = None,
         num_positives: int = 5,
         positives: Positives = "stored",
@@ -113,7 +119,7 @@ class HeCo(Method):
             projector=projector,
             loss=loss,
         )
-        self._made: tuple[Graph, list[Operator], dict[str, Tensor | Adjacency]] | None = None  # of the last graph
+        self._made: tuple[Graph, _Structures] | None = None  # of the last graph
 
     def check(self, spec: GraphSpec) -> None:
         """Reads the meta-paths and the types of the schema view."""
@@ -125,7 +131,13 @@ class HeCo(Method):
     def prepare(self, graph: Graph, streams: Streams) -> Prepared:
         """The positive pairs, ``[2, P]``, each below the node that it is a positive of."""
         say_metapaths(self.metapaths, graph.spec)
+        self._structures(graph)  # what does not fit is said before the positives, which take longer
         kept = graph.relations.get(POSITIVE) if self.positives == "stored" else None
+        if kept is not None and set(graph.relation_types[POSITIVE]) != {graph.target}:
+            raise DataError(
+                f"relation {POSITIVE!r} joins {' and '.join(graph.relation_types[POSITIVE])}, and positives are pairs "
+                f"of {graph.target!r} nodes; give the relation another name, or set positives=metapaths"
+            )
         if kept is None:
             kept = metapath_positives(graph, metapaths_of(self.metapaths, graph.spec), self.num_positives)
         return Prepared({"positives": torch.stack([kept.row, kept.col]).to(torch.int32)})
@@ -159,12 +171,12 @@ class HeCo(Method):
     def training_step(self, batch: Batch, clock: Clock, streams: Streams) -> StepOutput:
         """Both views of all target nodes, and the loss of their projections."""
         graph = batch.graph
-        operators, _ = self._structures(graph)
+        operators = self._structures(graph)[0]
         self._positives = self._positives.to(graph.device)
         projected = self._projected(graph, self.projections_)
         h = projected[graph.target]
         drawn = {}
-        for index, (kind, (size, adjacency)) in enumerate(self._around(graph).items()):
+        for index, (kind, (size, adjacency)) in enumerate(self._structures(graph)[2].items()):
             generator = streams.generator("neighbors", clock.stage_index, clock.epoch, index)
             drawn[kind] = sample_neighbors(adjacency, size, generator=generator)
         metapath, paths = self.metapath_encoder_(h, operators)
@@ -180,7 +192,7 @@ class HeCo(Method):
         modes = {module: module.training for module in self.modules()}
         try:
             self.eval()
-            operators, _ = self._structures(graph)
+            operators = self._structures(graph)[0]
             h = self._projected(graph, self.projections_[:1])[graph.target]
             z, beta = self.metapath_encoder_(h, operators)
         finally:
@@ -197,12 +209,12 @@ class HeCo(Method):
         known, size = self._structures(graph)[1], graph.num_nodes_by_type
         return {layer.kind: layer(known.get(layer.kind), num_nodes=size[layer.kind]) for layer in layers}
 
-    def _structures(self, graph: Graph) -> tuple[list[Operator], dict[str, Tensor | Adjacency]]:
-        """The operators of the meta-paths, and the features by type; kept for the last graph."""
+    def _structures(self, graph: Graph) -> _Structures:
+        """The operators of the meta-paths, the features by type, and what is drawn from; kept for the last graph."""
         if self._made is None or self._made[0] is not graph:
             here = graph.to("cpu")
             operators: list[Operator] = [
-                Propagation(metapath_graph(here, path, counts=False), normalize="symmetric").to(graph.device)
+                Propagation(metapath_graph(here, path, counts=False, mend=MEND), normalize="symmetric").to(graph.device)
                 for path in metapaths_of(self.metapaths, graph.spec)
             ]
             features = {
@@ -210,8 +222,8 @@ class HeCo(Method):
                 for kind, matrix in graph.features.items()
                 if self.features == "all" or kind == graph.target
             }
-            self._made = (graph, operators, features)
-        return self._made[1:]
+            self._made = (graph, (operators, features, self._around(graph)))
+        return self._made[1]
 
     def _schema(self, spec: GraphSpec) -> dict[str, int]:
         """The neighbouring types of the schema view, and how many neighbours of each are drawn."""

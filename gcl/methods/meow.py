@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 from gcl.core.resolve import Slot
-from gcl.methods.metapath_contrast import MetaPathContrast, View
+from gcl.methods.metapath_contrast import AnchorView, MetaPathContrast
 from gcl.ops.metapath_graph import Orientation, Ties
 
 LOSS = {"name": "weighted_infonce", "temperature": 0.4, "num_clusters": [100, 300]}
@@ -20,8 +20,8 @@ class MEOW(MetaPathContrast):
 
     with anchors from the coarse view and keys from the fine one; see
     :class:`~gcl.losses.weighted_infonce.WeightedInfoNCE`. Yu and Li: *Heterogeneous Graph Contrastive Learning with
-    Meta-path Contexts and Weighted Negative Samples*, SDM 2023, DOI 10.1137/1.9781611977653.ch5. The defaults are those
-    of the authors' program for ACM, without its meta-paths.
+    Meta-path Contexts and Weighted Negative Samples*, SDM 2023, DOI 10.1137/1.9781611977653.ch5. The defaults are the
+    authors' for ACM, but for its meta-paths, the neighbours kept and the shares of arcs dropped along each.
 
     Args:
         metapaths, top, counts, ties, keep_self, orientation, edge_drop, feature_mask, encoder, projector, loss,
@@ -34,7 +34,7 @@ class MEOW(MetaPathContrast):
     def __init__(
         self,
         *,
-        metapaths: Sequence[str] | None = None,
+        metapaths: Sequence[str | Sequence[str]] | None = None,
         top: Sequence[int | None] | int | None = 100,
         counts: bool = True,
         ties: Ties = "index",
@@ -45,7 +45,7 @@ class MEOW(MetaPathContrast):
         encoder: Annotated[Any, Slot("encoder")] = "metapath_context",
         projector: Annotated[Any, Slot("projector")] = "linear",
         loss: Annotated[Any, Slot("loss")] = LOSS,
-        anchor_view: View = "coarse",
+        anchor_view: AnchorView = "coarse",
         anchors: int | None = None,
     ):
         super().__init__(

@@ -35,7 +35,7 @@ from gcl.ops.metapath_graph import (
     without_loops,
 )
 
-View = Literal["coarse", "fine"]
+AnchorView = Literal["coarse", "fine"]
 
 
 class MetaPathContrast(Method):
@@ -66,7 +66,7 @@ class MetaPathContrast(Method):
     needs_features: ClassVar[bool] = False
     provides: ClassVar[tuple[str, ...]] = ("epoch", "anchors")
 
-    metapaths: Sequence[str] | None
+    metapaths: Sequence[str | Sequence[str]] | None
     top: Sequence[int | None] | int | None
     counts: bool
     ties: Ties
@@ -74,7 +74,7 @@ class MetaPathContrast(Method):
     orientation: Orientation
     edge_drop: Sequence[float] | float
     feature_mask: float
-    anchor_view: View
+    anchor_view: AnchorView
     anchors: int | None
     last_pass_: Tensor
     trained_: Tensor
@@ -82,7 +82,7 @@ class MetaPathContrast(Method):
     def __init__(
         self,
         *,
-        metapaths: Sequence[str] | None,
+        metapaths: Sequence[str | Sequence[str]] | None,
         top: Sequence[int | None] | int | None,
         counts: bool,
         ties: Ties,
@@ -93,14 +93,14 @@ class MetaPathContrast(Method):
         encoder: Annotated[Any, Slot("encoder")],
         projector: Annotated[Any, Slot("projector")],
         loss: Annotated[Any, Slot("loss")],
-        anchor_view: View,
+        anchor_view: AnchorView,
         anchors: int | None,
     ):
         super().__init__()
         for name, word, words in (
             ("ties", ties, get_args(Ties)),
             ("orientation", orientation, get_args(Orientation)),
-            ("anchor_view", anchor_view, get_args(View)),
+            ("anchor_view", anchor_view, get_args(AnchorView)),
         ):
             if word not in words:
                 raise ConfigError(unknown(name, str(word), words))
@@ -312,21 +312,30 @@ class MetaPathContrast(Method):
         return list(value)
 
 
-def metapaths_of(metapaths: Sequence[str] | None, spec: GraphSpec) -> list[MetaPath]:
+def metapaths_of(metapaths: Sequence[str | Sequence[str]] | None, spec: GraphSpec) -> list[MetaPath]:
     """Meta-paths by their names; without any, there and back along every relation of the target type.
 
     Raises:
-        ConfigError: one that does not compose, or no relation of the target type.
+        ConfigError: one that does not compose or is given twice, or no relation of the target type.
     """
     if metapaths is not None:
-        return [MetaPath.parse(path, spec) for path in metapaths]
+        paths = [MetaPath.parse(path, spec) for path in metapaths]
+        known: dict[tuple[object, ...], str] = {}
+        for path in paths:
+            key = (path.relations, path.flipped, path.types)
+            if key in known:
+                raise ConfigError(f"meta-path {path.name} is given twice (as {known[key]}); leave one of them out")
+            known[key] = path.name
+        return paths
     found = []
     for name, (source, receiver) in spec.relations.items():
         if spec.target not in (source, receiver) or source == receiver:
             continue
         other = source if receiver == spec.target else receiver
         flipped = receiver != spec.target
-        found.append(MetaPath((spec.target, other, spec.target), (name, name), (flipped, not flipped)))
+        several = sum({a, b} == {other, spec.target} for a, b in spec.relations.values()) > 1
+        spoken = f"{spec.target}-[{name}]-{other}-[{name}]-{spec.target}" if several else ""
+        found.append(MetaPath((spec.target, other, spec.target), (name, name), (flipped, not flipped), spoken))
     if not found:
         raise ConfigError(
             f"no relation joins {spec.target!r} with another type, so there is no meta-path; give metapaths="
@@ -334,7 +343,7 @@ def metapaths_of(metapaths: Sequence[str] | None, spec: GraphSpec) -> list[MetaP
     return found
 
 
-def say_metapaths(metapaths: Sequence[str] | None, spec: GraphSpec) -> None:
+def say_metapaths(metapaths: Sequence[str | Sequence[str]] | None, spec: GraphSpec) -> None:
     """Tells which meta-paths are taken where none were given."""
     if metapaths is None:
         names = ", ".join(path.name for path in metapaths_of(None, spec))

@@ -112,6 +112,12 @@ class TwoView(Method):
         """Makes every part once, so that what does not fit is said before any work."""
         augmenters = self._augmenters()
         nodes = spec.num_nodes[spec.target]
+        if len(spec.relations) > 1:
+            raise ConfigError(
+                f"{type(self).__name__} takes one relation, and this graph has {len(spec.relations)} "
+                f"({', '.join(spec.relations)}); join its {spec.target!r} nodes along a meta-path, as in "
+                f"dataset.metapath={spec.target}-...-{spec.target}, or use meow, adameow or heco"
+            )
         check_loss(self, self.loss, self.provides, nodes if self.subset is None else min(self.subset, nodes))
         with torch.random.fork_rng(devices=[]):
             # an object is built for the run, not here

@@ -9,7 +9,7 @@ import scipy.sparse as sp
 from gcl.core.adjacency import Adjacency
 from gcl.core.errors import ConfigError
 from gcl.core.graph import Graph
-from gcl.ops.metapath import MetaPath, check_size, halves
+from gcl.ops.metapath import MetaPath, chain_ends, estimated_pairs
 from gcl.ops.metapath_graph import BLOCK_ENTRIES
 from gcl.ops.row_top import row_top
 from gcl.ops.scipy_matrix import csr_adjacency
@@ -31,11 +31,12 @@ def metapath_positives(graph: Graph, paths: Sequence[MetaPath], top: int) -> Adj
 
     Raises:
         ConfigError: ``top`` below 1.
+        DataError: a meta-path with a product on its way that would not fit.
     """
     if isinstance(top, bool) or not isinstance(top, int) or top < 1:
         raise ConfigError(f"the number of positives must be a whole number from 1, got {top!r}")
-    pairs = [halves(path.steps(graph)) for path in paths]
-    expected = sum(check_size(list(pair), 2**62, "", "") for pair in pairs)
+    pairs = [chain_ends(path.steps(graph), f"meta-path {path.name}", "take a shorter one") for path in paths]
+    expected = sum(estimated_pairs(pair) for pair in pairs)
     size = max(1, int(BLOCK_ENTRIES * graph.num_nodes / max(expected, 1.0)))
     parts = []
     for start in range(0, max(graph.num_nodes, 1), size):

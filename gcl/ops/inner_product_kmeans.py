@@ -78,8 +78,12 @@ def inner_product_kmeans(
         start = (
             x[torch.randperm(x.shape[0], generator=generator)[:k].to(x.device)] if centers is None else centers.to(x)
         )
+        before: Tensor | None = None
         for _ in range(iterations):
             labels, _ = _assign(x, start)
+            if before is not None and torch.equal(labels, before) and int(labels.bincount(minlength=k).min()):
+                break  # the same centres would come of it again
+            before = labels
             start = _update(x, labels, start, generator)
         labels, value = _assign(x, start)
         total = float(value.sum(dtype=torch.float64))

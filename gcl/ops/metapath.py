@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from gcl.ops.scipy_matrix import binary_matrix
 
 _STEP = re.compile(r"-\[([^\]]+)\]-|-")
 SKETCHES = 64
+MOST_PRODUCTS = 2**28  # multiplications of a product on the way
 
 
 @dataclass(frozen=True)
@@ -110,17 +112,35 @@ def _relation(here: str, there: str, name: str | None, spec: GraphSpec, text: st
     return next(iter(joining.items()))
 
 
-def halves(steps: Sequence[sp.csr_matrix]) -> tuple[sp.csr_matrix, sp.csr_matrix]:
-    """The products of the first and of the last steps, whose product counts the instances of the whole path."""
-    middle = (len(steps) + 1) // 2
-    return _product(steps[:middle]), _product(steps[middle:], steps[-1].shape[1])
+def chain_ends(steps: Sequence[sp.csr_matrix], what: str, mend: str) -> tuple[sp.csr_matrix, sp.csr_matrix]:
+    """Two matrices whose product counts the instances of a whole path.
+
+    Of the products that lie next to each other the cheapest is taken first, so that a type of few nodes in the middle
+    keeps everything small.
+
+    Args:
+        steps: incidences of the steps, from 1.
+        what, mend: for the error: the path, and what to do.
+
+    Raises:
+        DataError: a product on the way that would not fit.
+    """
+    parts = [*steps] if len(steps) > 1 else [*steps, sp.identity(steps[0].shape[1], format="csr")]
+    while len(parts) > 2:
+        work = [_multiplications(a, b) for a, b in itertools.pairwise(parts)]
+        at = int(np.argmin(work))
+        if work[at] > MOST_PRODUCTS:
+            raise DataError(
+                f"{what} needs a product of {work[at]:,.0f} multiplications on its way, and as many entries at most "
+                f"({work[at] * 12 / 2**30:.1f} GiB); {mend}"
+            )
+        parts[at : at + 2] = [(parts[at] @ parts[at + 1]).tocsr()]
+    return parts[0], parts[1]
 
 
-def _product(steps: Sequence[sp.csr_matrix], size: int = 0) -> sp.csr_matrix:
-    product = steps[0] if steps else sp.identity(size, format="csr")
-    for step in steps[1:]:
-        product = product @ step
-    return product.tocsr()
+def _multiplications(a: sp.csr_matrix, b: sp.csr_matrix) -> float:
+    """Of the product of two sparse matrices; no more entries come of it."""
+    return float(np.bincount(a.indices, minlength=a.shape[1]) @ np.diff(b.indptr).astype(np.float64))
 
 
 def estimated_pairs(steps: Sequence[sp.csr_matrix]) -> float:
@@ -156,7 +176,7 @@ def check_size(steps: Sequence[sp.csr_matrix], most: int, what: str, mend: str) 
     expected = estimated_pairs(steps)
     if expected > most:
         raise DataError(
-            f"{what} joins about {expected:,.0f} pairs of nodes ({expected * 8 / 2**30:.1f} GiB), more than the "
+            f"{what} joins about {expected:,.0f} pairs of nodes ({expected * 16 / 2**30:.1f} GiB), more than the "
             f"{most:,} that are stored; {mend}"
         )
     return expected

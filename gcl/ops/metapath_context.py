@@ -82,8 +82,8 @@ def context_operators(graph: Graph, paths: Sequence[MetaPath]) -> dict[Steps, Me
             if last and expected > DENSE * pairs and pairs <= MOST_BYTES:
                 operators[slot.steps] = MaskMean.of(before, step)
                 continue
-            mend = f"leave the places after {path.types[0]}-{slot.kind} out, or take a shorter meta-path"
-            check_size([before, step], MOST_BYTES // 32, f"the way of {path.name} to its {slot.kind}s", mend)
+            what = f"the way of meta-path {path.name} to its nodes of type {slot.kind}"
+            check_size([before, step], MOST_BYTES // 32, what, "take a shorter one")
             product = before @ step
             product.data[:] = 1.0
             reached[slot.steps] = product
@@ -190,11 +190,12 @@ class _MaskProduct(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        total = grad.new_zeros(ctx.mask.shape[1], grad.shape[1])
+        wide = torch.promote_types(grad.dtype, torch.float32)
+        total = grad.new_zeros(ctx.mask.shape[1], grad.shape[1], dtype=wide)
         blocks = _blocks(ctx.mask)
         for block, part in zip(blocks, grad.split([len(block) for block in blocks]), strict=True):
-            total.addmm_(block.to(grad.dtype).t(), part)
-        return total, None
+            total.addmm_(block.to(wide).t(), part.to(wide))
+        return total.to(grad.dtype), None
 
 
 def _blocks(mask: Tensor) -> tuple[Tensor, ...]:

@@ -11,10 +11,10 @@ import torch
 from torch import Generator, Tensor
 
 from gcl.core.adjacency import Adjacency
-from gcl.core.errors import ConfigError, unknown
+from gcl.core.errors import ConfigError, DataError, unknown
 from gcl.core.graph import Graph
 from gcl.ops.fixed_matrix import power
-from gcl.ops.metapath import MetaPath, check_size, halves
+from gcl.ops.metapath import MetaPath, chain_ends, check_size
 from gcl.ops.propagation import Propagation
 from gcl.ops.row_top import row_top
 from gcl.ops.scipy_matrix import csr_adjacency
@@ -23,8 +23,9 @@ from gcl.ops.segment import segment_sum
 Ties = Literal["index", "random", "numpy"]
 Orientation = Literal["reference", "row", "symmetric"]
 
-MOST_ENTRIES = 2**27  # 1.5 GiB of the result
+MOST_ENTRIES = 2**27  # 2 GiB of the result
 BLOCK_ENTRIES = 2**22  # of the rows that are multiplied at a time
+MEND = "keep the nearest of each node (top=100), or estimate them by random walks (num_walks=100)"
 
 
 def metapath_graph(
@@ -35,9 +36,11 @@ def metapath_graph(
     counts: bool = True,
     ties: Ties = "index",
     keep_self: bool = False,
+    drop_self: bool = False,
     num_walks: int | None = None,
     generator: Generator | None = None,
     max_entries: int = MOST_ENTRIES,
+    mend: str = MEND,
 ) -> Adjacency:
     r"""The target nodes that a meta-path joins, with the number of its instances as weights.
 
@@ -55,41 +58,49 @@ def metapath_graph(
         ties: order of equal similarities: ``index`` (smallest first), ``random``, or ``numpy``: the order of NumPy's
             unstable sort, reversed, as in MEOW's program; it differs between machines.
         keep_self: whether the node itself is kept in any case; else it competes, with a similarity of 1.
+        drop_self: leave the node itself out, before the nearest are taken.
         num_walks: estimate the counts from so many random walks a node along the path, unbiased, in place of the
-            product; the diagonal stays exact.
+            product; the diagonal stays exact where it can be had.
         generator: of random ties and walks, on the CPU; ``None`` = torch's global one.
         max_entries: entries above which nothing is computed, where ``top`` and ``num_walks`` are ``None``.
+        mend: what an error of size advises.
 
     Returns:
         ``[N, N]``, row i with the nodes that i reaches.
 
     Raises:
         ConfigError: an unknown word, or a number out of range.
-        DataError: more entries than ``max_entries``, as estimated.
+        DataError: more entries than ``max_entries``, as estimated, or a product on the way that would not fit.
     """
     if ties not in get_args(Ties):
         raise ConfigError(unknown("ties", str(ties), get_args(Ties)))
     for name, value in (("top", top), ("num_walks", num_walks)):
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
             raise ConfigError(f"{name} must be a whole number from 1, got {value!r}")
-    steps = path.steps(graph)
-    left, right = halves(steps)
-    diagonal = np.asarray(left.multiply(right.T).sum(axis=1)).ravel()
-    if not counts:
-        diagonal = np.minimum(diagonal, 1)
+    if keep_self and drop_self:
+        raise ConfigError("keep_self and drop_self contradict each other; set one of them")
+    steps, what = path.steps(graph), f"meta-path {path.name}"
     if num_walks is None:
-        mend = "keep the nearest of each node (top=100), or estimate them by random walks (num_walks=100)"
-        most = max_entries if top is None else 2**62
-        expected = check_size([left, right], most, f"meta-path {path.name}", mend)
+        left, right = chain_ends(steps, what, mend)
+        diagonal = _diagonal(left, right)
+        expected = check_size([left, right], max_entries if top is None else 2**62, what, mend)
         size = max(1, int(BLOCK_ENTRIES * graph.num_nodes / max(expected, 1.0)))
         blocks: Iterable[sp.csr_matrix] = (
             left[start : start + size] @ right for start in range(0, max(graph.num_nodes, 1), size)
         )
     else:
-        size = graph.num_nodes
-        blocks = (_walked(steps, num_walks, diagonal, generator),)
+        try:
+            exact: np.ndarray | None = _diagonal(*chain_ends(steps, what, mend))
+        except DataError:
+            exact = None
+        size, walked = graph.num_nodes, _walked(steps, num_walks, exact, generator)
+        blocks, diagonal = (walked,), walked.diagonal()
+    if not counts:
+        diagonal = np.minimum(diagonal, 1)
     parts, start = [], 0
     for block in blocks:
+        if drop_self:
+            block = _without_diagonal(block, start)
         block.sort_indices()
         if not counts:
             block.data[:] = 1.0
@@ -99,6 +110,17 @@ def metapath_graph(
         start += size
     adjacency = csr_adjacency(sp.vstack(parts, format="csr"))
     return adjacency if counts else adjacency.with_weight(None)
+
+
+def _diagonal(left: sp.csr_matrix, right: sp.csr_matrix) -> np.ndarray:
+    return np.asarray(left.multiply(right.T).sum(axis=1)).ravel()
+
+
+def _without_diagonal(block: sp.csr_matrix, start: int) -> sp.csr_matrix:
+    """A block of rows, which begins at row ``start``, without the nodes themselves."""
+    entries = block.tocoo()
+    other = entries.row + start != entries.col
+    return sp.csr_matrix((entries.data[other], (entries.row[other], entries.col[other])), shape=block.shape)
 
 
 def _nearest(
@@ -132,7 +154,7 @@ def _nearest(
 
 
 def _walked(
-    steps: list[sp.csr_matrix], num_walks: int, diagonal: np.ndarray, generator: Generator | None
+    steps: list[sp.csr_matrix], num_walks: int, diagonal: np.ndarray | None, generator: Generator | None
 ) -> sp.csr_matrix:
     """Unbiased counts: each walk along the path counts for the number of ways it could have gone, over the walks."""
     num_nodes = steps[0].shape[0]
@@ -146,7 +168,7 @@ def _walked(
         weight *= degree[at]
         at = step.indices[step.indptr[at] + (draw * degree[at]).astype(np.int64)]
     counts = sp.coo_matrix((weight, (start, at)), shape=(num_nodes, num_nodes)).tocsr()
-    return (counts + sp.diags(diagonal - counts.diagonal())).tocsr()
+    return counts if diagonal is None else (counts + sp.diags(diagonal - counts.diagonal())).tocsr()
 
 
 def metapath_operator(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import hashlib
 import json
 import sys
@@ -137,6 +138,11 @@ def configure(
         data = load_dataset(dataset, kind=cls.kind, data_root=data_root, interactions=settings["interactions"])
     settings["interactions"] = data.info.get("interactions")
     if settings["metapath"] is not None:
+        if cls.kind == "hetero":
+            raise ConfigError(
+                f"{describe(cls)['name']} takes graphs of several node types itself; leave dataset.metapath out and "
+                "set metapaths=[...]"
+            )
         data = load_dataset(data, metapath=settings["metapath"])
     scorable = data.held.get("test") is not None if cls.kind == "rec" else data.num_classes > 0
     if not scorable and "evaluate" not in overrides:
@@ -276,7 +282,8 @@ def _run_seed(
 
     scores: dict[str, dict[str, Report]] = {"untrained": {}, "trained": {}}
     if settings["floors"]:
-        scores["untrained"] = score(evaluators, method.outputs(graph), held, seed)
+        untrained = dataclasses.replace(method.outputs(graph), stands_in=True)
+        scores["untrained"] = score(evaluators, untrained, held, seed)
         seconds["evaluate_untrained"] = watch.lap()
 
     fingerprints = _fingerprints(settings, graph, place)
@@ -285,7 +292,7 @@ def _run_seed(
     selects = "validation" in (trainer.select, *(stage.select for stage in method.stages()))
     fit = trainer.fit(
         method,
-        graph,
+        placed,
         streams=streams,
         run_dir=None if place is None else place.path,
         resume=place is not None,  # from the beginning where there is no checkpoint yet

@@ -130,7 +130,10 @@ class Run:
         """Ids of the rows of one of the embeddings, as text; their positions where the data had no ids."""
         record = json.loads(read_metadata(self.directory / EMBEDDINGS).get(META, "{}"))
         embeddings = self.embeddings
-        ids = record.get("ids") if name == next(iter(embeddings)) else record.get("other_ids", {}).get(name)
+        others = record.get("other_ids", {})
+        ids = others[name] if name in others else record.get("ids")  # others are named by their type of nodes
+        if ids and len(ids) != embeddings[name].shape[0]:
+            ids = None
         return list(ids) if ids else [str(index) for index in range(embeddings[name].shape[0])]
 
     def embed(self, graph: Graph) -> Outputs:

@@ -72,9 +72,12 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
 
 
 def place_graph(graph: Graph, device: torch.device, dtype: torch.dtype) -> Graph:
-    """The graph on a device; in float64 all its floating-point values become so (otherwise they are kept)."""
+    """The graph on a device; in float64 all its floating-point values become so (otherwise they are kept).
+
+    A graph that needs no change is returned as it is, so that what a method keeps of it is found again.
+    """
     graph = graph.to(device)
-    if dtype != torch.float64:
+    if dtype != torch.float64 or not any(value.dtype != dtype for value in _real_values(graph)):
         return graph
 
     def cast(value: Tensor) -> Tensor:
@@ -96,3 +99,13 @@ def place_graph(graph: Graph, device: torch.device, dtype: torch.dtype) -> Graph
         node_attrs=cast_attrs(graph.node_attrs),
         edge_attrs=cast_attrs(graph.edge_attrs),
     )
+
+
+def _real_values(graph: Graph) -> Iterator[Tensor]:
+    """All tensors of a graph that hold real numbers."""
+    for matrix in (*graph.features.values(), *graph.relations.values()):
+        value = matrix.weight if isinstance(matrix, Adjacency) else matrix
+        if value is not None and value.is_floating_point():
+            yield value
+    for attrs in (*graph.node_attrs.values(), *graph.edge_attrs.values()):
+        yield from (value for value in attrs.values() if value.is_floating_point())

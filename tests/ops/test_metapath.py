@@ -15,7 +15,8 @@ from strategies import adjacencies
 from gcl.core.errors import ConfigError, DataError
 from gcl.core.graph import Graph
 from gcl.core.graph_spec import GraphSpec
-from gcl.ops.metapath import MetaPath, check_size, estimated_pairs, halves
+from gcl.ops import metapath
+from gcl.ops.metapath import MetaPath, chain_ends, check_size, estimated_pairs
 from gcl.ops.scipy_matrix import binary_matrix, csr_adjacency
 
 SPEC = GraphSpec(
@@ -162,13 +163,23 @@ def chain(sizes, density, seed):
 
 
 @pytest.mark.parametrize("length", range(1, 6))
-def test_two_halves_multiply_to_the_whole(length):
+def test_two_ends_multiply_to_the_whole(length):
     steps = chain([6, *range(4, 3 + length), 6], 2.0, length)
     expected = np.eye(6)
     for step in steps:
         expected = expected @ step.toarray()
-    left, right = halves(steps)
+    left, right = chain_ends(steps, "", "")
     np.testing.assert_array_equal((left @ right).toarray(), expected)
+
+
+def test_few_nodes_in_the_middle_keep_the_ends_small_and_what_is_too_large_is_refused(monkeypatch):
+    steps = chain([900, 2, 900, 2, 900], 1800.0, 0)  # either half would be 900 by 900, and full
+    left, right = chain_ends(steps, "", "")
+    assert left.shape == (900, 2)
+    assert right.shape == (2, 900)
+    monkeypatch.setattr(metapath, "MOST_PRODUCTS", 100)
+    with pytest.raises(DataError, match=r"meta-path a-b-a needs a product of .* multiplications .*; do less"):
+        chain_ends(steps, "meta-path a-b-a", "do less")
 
 
 @pytest.mark.parametrize("seed", range(4))
