@@ -49,7 +49,7 @@ def test_every_family_leaves_a_complete_record(quick):
 
 def test_both_sides_ran_and_were_equal(quick):
     rows = [row for record in quick[1]["families"].values() for row in record["rows"]]
-    assert len(rows) >= len(FAMILIES) - 1
+    assert len(rows) >= len(FAMILIES) - 2  # growth and meta-paths have curves alone
     for row in rows:
         assert row["error"] is not None, row["label"]
         assert 0 <= row["error"] < 0.02, row["label"]

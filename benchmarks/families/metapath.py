@@ -47,21 +47,22 @@ def cases(options: Options) -> list[Case]:
                 memory=not options.quick,
                 timed=options.quick,
                 repeats=1,
-                point=None if options.quick else Point(curve, n, 1, "mib"),
+                point=Point(curve, n, 1, options.pick("mib", "seconds")),
             )
             for n in options.nodes(*NODES, quick=(600, 1200))
         )
-    real = not options.quick and aminer() is not None
+    if options.quick:
+        return made
+    real = aminer() is not None
     made.extend(
         Case(
             label=f"{name}, AMiner{'' if real else ', synthetic'}, from the graph on",
             build=whole_sides,
-            arguments={"name": name, "num_nodes": 600 if options.quick else None},
+            arguments={"name": name, "num_nodes": None},
             small={**small, "name": name},
-            memory=not options.quick,
-            timed=options.quick,
-            repeats=1,
-            goals={} if options.quick else {"peak_mib": 4096},
+            memory=True,
+            timed=False,
+            goals={"peak_mib": 4096},
         )
         for name in METHODS
     )

@@ -213,5 +213,6 @@ def test_describe_and_resolve_are_inverse():
         "num_seeds": 5,
         "n_init": 10,
         "algorithm": "auto",
+        "embedding": None,
     }
     assert describe(resolve("evaluator", record)) == record
