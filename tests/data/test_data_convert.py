@@ -131,7 +131,9 @@ def test_hetero_data_becomes_a_graph():
 def test_hetero_data_with_a_bad_edge_is_refused():
     data = hetero()
     data["author", "writes", "paper"].edge_index = torch.tensor([[3], [0]])
-    with pytest.raises(DataError, match="source node id 3"):
+    with pytest.raises(
+        DataError, match=r"\(author, writes, paper\): edge 0 names node 3 of type 'author', which has 3"
+    ):
         from_pyg(data)
 
 

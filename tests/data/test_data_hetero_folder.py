@@ -111,7 +111,12 @@ def test_it_equals_the_same_hetero_data(tmp_path):
 
 
 def test_relations_of_one_name_are_told_apart_by_their_types(tmp_path):
-    files = {"edges_a_b_to.csv": "0,0\n", "edges_b_a_to.csv": "0,0\n", "edges_a_b.csv": "0,1\n", "labels_a.csv": "1\n"}
+    files = {
+        "edges_a_b_to.csv": "0,0\n",
+        "edges_b_a_to.csv": "1,0\n0,0\n",
+        "edges_a_b.csv": "0,1\n",
+        "labels_a.csv": "1\n",
+    }
     assert load(tmp_path, files).graph.relation_types == {
         "a_b": ("a", "b"),
         "a__to__b": ("a", "b"),
@@ -187,12 +192,12 @@ def test_the_two_types_are_a_heading_above_words(tmp_path, content, edges):
 def test_types_with_an_underscore(tmp_path):
     files = {
         "edges_paper_subject_area.csv": "0,0\n",
-        "edges_subject_area_paper_covers.csv": "0,0\n",
+        "edges_subject_area_paper_covers.csv": "1,0\n",
         "labels_paper.csv": "0\n",
     }
     with pytest.raises(DataError, match=r"read as paper -> subject \(area\) or .*nodes_TYPE"):
         load(tmp_path, files)
-    assert load(tmp_path, {"nodes_subject_area.csv": "0\n"}).graph.relation_types == {
+    assert load(tmp_path, {"nodes_subject_area.csv": "0\n1\n"}).graph.relation_types == {
         "paper_subject_area": ("paper", "subject_area"),
         "covers": ("subject_area", "paper"),
     }
@@ -201,8 +206,13 @@ def test_types_with_an_underscore(tmp_path):
 
 
 def test_a_name_of_two_words_makes_its_types_known(tmp_path):
-    dataset = load(tmp_path, {"edges_a_b.csv": "0,0\n", "edges_b_a_likes_much.csv": "0,0\n", "target.txt": "a"})
+    dataset = load(tmp_path, {"edges_a_b.csv": "0,0\n", "edges_b_a_likes_much.csv": "1,0\n", "target.txt": "a"})
     assert dataset.graph.relation_types == {"a_b": ("a", "b"), "likes_much": ("b", "a")}
+
+
+def test_a_relation_that_is_another_one_turned_round_counts_once(tmp_path):
+    files = {"edges_a_b.csv": "0,0\n1,0\n", "edges_b_a_back.csv": "0,1\n0,0\n", "target.txt": "a"}
+    assert load(tmp_path, files).graph.relation_types == {"a_b": ("a", "b")}
 
 
 def test_the_target(tmp_path):

@@ -151,7 +151,8 @@ def test_every_heterogeneous_set_equals_its_card(data_root, name):
     assert graph.target == statistics["target"]
     assert graph.num_nodes_by_type == statistics["nodes_by_type"]
     assert graph.spec.in_channels == statistics["features_by_type"]
-    assert {key: value.num_arcs for key, value in graph.relations.items()} == statistics["edges_by_relation"]
+    edges = {key: value.num_arcs for key, value in graph.relations.items() if key != "positive"}
+    assert edges == statistics["edges_by_relation"]
     assert dataset.num_classes == statistics["classes"]
     assert dataset.info["split_names"] == ["20", "40", "60"]
     assert dataset.info.get("split_repeats") == ({"40": 1, "60": 5} if name == "hetero/imdb" else None)
@@ -161,7 +162,14 @@ def test_every_heterogeneous_set_equals_its_card(data_root, name):
             for code, part in enumerate(("train", "val", "test")):
                 nodes = (get_splits(graph)[:, column] == code).nonzero().squeeze(1)
                 np.testing.assert_array_equal(nodes, np.unique(z[f"{part}_{split}"]))
+        if "pos_indices" in z:
+            ours = graph.relations["positive"]
+            np.testing.assert_array_equal(ours.row_ptr, z["pos_indptr"])
+            np.testing.assert_array_equal(ours.col, z["pos_indices"].astype(np.int64))
+        assert ("positive" in graph.relations) == ("pos_indices" in z)
         for relation, (source, receiver) in graph.relation_types.items():
+            if relation == "positive":
+                continue
             row, col = z[f"edge_{relation}"]
             shape = (graph.num_nodes_by_type[source], graph.num_nodes_by_type[receiver])
             stored = sp.csr_matrix((np.ones(row.size), (row, col)), shape)
@@ -214,7 +222,7 @@ def test_optional_parts_of_several_node_types(tmp_path):
         ({"relations": np.array(["paper_venue"])}, "relation 'paper_venue'"),
         ({"relations": np.array([], dtype="U1")}, "no relations"),
         ({"edge_paper_author": None}, "key edge_paper_author"),
-        ({"edge_paper_author": np.array([[0], [3]])}, "relation 'paper_author'.* target node id 3"),
+        ({"edge_paper_author": np.array([[0], [3]])}, "relation 'paper_author'.* edge 0 names node 3 of type"),
         ({"labels": np.array([0, 1])}, "2 entries for 4 nodes"),
         ({"val_20": np.array([0])}, "node 0 in val_20 and in the train part"),
         ({"val_20": np.array([9])}, "nodes from 0 to 3 in val_20"),
