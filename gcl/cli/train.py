@@ -36,6 +36,8 @@ def train(
     """Train a method on a graph, evaluate it, and report it beside floors that need no training.
 
     `gcl train csgcl cora loss.temperature=0.4 trainer.epochs=200 --out runs/first`
+
+    `gcl train csgcl hetero/acm dataset.metapath=paper-author-paper`
     """
     if resume is not None:
         if method or dataset or overrides or config or out or seed is not None or seeds is not None:
