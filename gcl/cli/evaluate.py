@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -37,8 +37,10 @@ def classification(
     split_index: Annotated[
         int | None, typer.Option(help="Which one of the stored splits, from 0 [the first --num-splits].")
     ] = None,
-    learning_rate: Annotated[float, typer.Option(help="Of Adam, for linear-adam and heco.")] = 0.01,
-    weight_decay: Annotated[float, typer.Option(help="Of Adam, for heco.")] = 0.0,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Of Adam, for linear-adam and heco [0.01].", show_default=False)
+    ] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="Of Adam, for heco [0].", show_default=False)] = None,
     data_root: DataRoot = None,
     json: AsJson = False,
 ) -> None:
@@ -52,14 +54,21 @@ def classification(
     from gcl.data.labels import as_splits
     from gcl.evaluate.embedding_files import read_splits
 
-    spec = {
+    spec: dict[str, Any] = {
         "name": "classification",
         "protocol": protocol,
         "num_splits": num_splits,
         "split_index": split_index,
-        "learning_rate": learning_rate,
-        "weight_decay": weight_decay,
     }
+    for name, value, users in (
+        ("learning_rate", learning_rate, ("linear-adam", "heco")),
+        ("weight_decay", weight_decay, ("heco",)),
+    ):
+        if value is not None and protocol not in users:
+            option = name.replace("_", "-")
+            raise ConfigError(f"--{option} is for protocol {' and '.join(users)}, not {protocol}; leave it out")
+        if value is not None:
+            spec[name] = value
     evaluator = resolve("evaluator", spec)
     source = read_source(file)
     y, stored = labels_of(source, labels, dataset, data_root)

@@ -47,6 +47,11 @@ def test_heco_of_a_splits_file(files):
 
 def test_what_cannot_be_is_one_sentence(files):
     gcl, _, y, splits = files
+    done = evaluate(gcl, "--protocol", "linear-adam", "--weight-decay", "0.1")
+    assert (done.code, len(done.err.strip().splitlines())) == (2, 1)
+    assert "--weight-decay is for protocol heco, not linear-adam" in done.err
+    done = evaluate(gcl, "--learning-rate", "0.1")
+    assert "--learning-rate is for protocol linear-adam and heco, not linear" in done.err
     done = evaluate(gcl, "--split-index", 0)
     assert (done.code, len(done.err.strip().splitlines())) == (2, 1)
     assert "no stored splits" in done.err
