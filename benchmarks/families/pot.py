@@ -18,10 +18,10 @@ SUMMARY = (
     "POT's term in mode `reference` with its gradient. The plain side keeps dense N by N bounds, made before the clock "
     "starts, and leaves the rest to autograd. *Bound*: from given embeddings to the gradients of weights and "
     "embeddings. *With both encoder passes*: the same with the views' embeddings and their gradient, the memory that "
-    "POT alone needs in training, above what the graph, its features and the libraries take. *Step*: GRACE with edge "
-    "dropping of 0.4 and 0.3, Adam included, beside the same step without POT, the loss on all nodes and, where the row "
-    "says so, on a fresh subset (then scored in block rows, as the study does). Weights and value are compared with the "
-    "plain side's."
+    "POT alone needs in training, above what the graph, its features and the libraries take. *Step*: GRACE with "
+    "edge dropping of 0.4 and 0.3, Adam included, beside the same step without POT, the loss on all nodes and, where "
+    "the row says so, on a fresh subset (then scored in block rows, as the study does). Weights and value are compared "
+    "with the plain side's."
 )
 DROP_PROBS = (0.4, 0.3)
 
