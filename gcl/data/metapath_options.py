@@ -25,6 +25,9 @@ class MetaPathOptions:
             the types as a list.
         top: nearest neighbours by PathSim that each node keeps, from 1; ``None`` = all.
         weighted: whether an edge counts by the number of path instances, or once.
+        num_walks: estimate the numbers by so many random walks a node, where products are too large, from 1; ``None`` =
+            count.
+        seed: of the walks, 0 or more.
 
     Raises:
         ConfigError: a value that is none of these.
@@ -33,12 +36,16 @@ class MetaPathOptions:
     path: str | Sequence[str]
     top: int | None = None
     weighted: bool = False
+    num_walks: int | None = None
+    seed: int = 0
 
     def __post_init__(self) -> None:
         if not (isinstance(self.path, str) or _is_list_of_text(self.path)):
             raise ConfigError(f"metapath.path must be a text such as paper-author-paper, got {self.path!r}")
-        if self.top is not None and (isinstance(self.top, bool) or not isinstance(self.top, int) or self.top < 1):
-            raise ConfigError(f"metapath.top must be a whole number from 1, or null for all, got {self.top!r}")
+        for name, value, least in (("top", self.top, 1), ("num_walks", self.num_walks, 1), ("seed", self.seed, 0)):
+            missing = value is None and name != "seed"
+            if not missing and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+                raise ConfigError(f"metapath.{name} must be a whole number from {least}, got {value!r}")
         if not isinstance(self.weighted, bool):
             raise ConfigError(f"metapath.weighted must be true or false, got {self.weighted!r}")
 
@@ -92,8 +99,11 @@ def metapath_view(graph: Graph, options: MetaPathOptions) -> Graph:
     if len(graph.num_nodes_by_type) < 2 and len(graph.relations) < 2:
         raise DataError("metapath is for graphs of several node types, and this one has one; leave it out")
     path = MetaPath.parse(options.path, graph.spec)
-    mend = "keep the nearest of each node (metapath={path: ..., top: 100})"
-    kept = metapath_graph(graph, path, top=options.top, drop_self=True, mend=mend)
+    mend = "keep the nearest of each node (metapath={path: ..., top: 100}), or add num_walks: 100"
+    generator = torch.Generator().manual_seed(options.seed)
+    kept = metapath_graph(
+        graph, path, top=options.top, drop_self=True, num_walks=options.num_walks, generator=generator, mend=mend
+    )
     arcs, weight = torch.stack([kept.col.long(), kept.row.long()]), kept.values()
     both, weight = torch.cat([arcs, arcs.flip(0)], dim=1), torch.cat([weight, weight])
     order = weight.argsort(descending=True, stable=True)

@@ -25,8 +25,8 @@ class AdaMEOW(MetaPathContrast):
     authors' for ACM, but for its meta-paths and the neighbours kept along each.
 
     Args:
-        metapaths, top, counts, ties, keep_self, orientation, edge_drop, feature_mask, encoder, projector, loss,
-            anchor_view, anchors: see :class:`~gcl.methods.metapath_contrast.MetaPathContrast`.
+        metapaths, top, counts, ties, keep_self, num_walks, orientation, edge_drop, feature_mask, encoder, projector,
+            loss, anchor_view, anchors: see :class:`~gcl.methods.metapath_contrast.MetaPathContrast`.
 
     Raises:
         ConfigError: a value out of range.
@@ -40,6 +40,7 @@ class AdaMEOW(MetaPathContrast):
         counts: bool = True,
         ties: Ties = "index",
         keep_self: bool = False,
+        num_walks: int | None = None,
         orientation: Orientation = "reference",
         edge_drop: Sequence[float] | float = 0.2,
         feature_mask: float = 0.3,
@@ -55,6 +56,7 @@ class AdaMEOW(MetaPathContrast):
             counts=counts,
             ties=ties,
             keep_self=keep_self,
+            num_walks=num_walks,
             orientation=orientation,
             edge_drop=edge_drop,
             feature_mask=feature_mask,

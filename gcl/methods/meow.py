@@ -24,8 +24,8 @@ class MEOW(MetaPathContrast):
     authors' for ACM, but for its meta-paths, the neighbours kept and the shares of arcs dropped along each.
 
     Args:
-        metapaths, top, counts, ties, keep_self, orientation, edge_drop, feature_mask, encoder, projector, loss,
-            anchor_view, anchors: see :class:`~gcl.methods.metapath_contrast.MetaPathContrast`.
+        metapaths, top, counts, ties, keep_self, num_walks, orientation, edge_drop, feature_mask, encoder, projector,
+            loss, anchor_view, anchors: see :class:`~gcl.methods.metapath_contrast.MetaPathContrast`.
 
     Raises:
         ConfigError: a value out of range.
@@ -39,6 +39,7 @@ class MEOW(MetaPathContrast):
         counts: bool = True,
         ties: Ties = "index",
         keep_self: bool = False,
+        num_walks: int | None = None,
         orientation: Orientation = "reference",
         edge_drop: Sequence[float] | float = 0.3,
         feature_mask: float = 0.3,
@@ -54,6 +55,7 @@ class MEOW(MetaPathContrast):
             counts=counts,
             ties=ties,
             keep_self=keep_self,
+            num_walks=num_walks,
             orientation=orientation,
             edge_drop=edge_drop,
             feature_mask=feature_mask,

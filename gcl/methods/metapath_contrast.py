@@ -51,6 +51,7 @@ class MetaPathContrast(Method):
         counts: whether neighbours count by the number of path instances, or once.
         ties, keep_self: which of equally similar neighbours are kept, and whether the node itself is in any case; see
             :func:`~gcl.ops.metapath_graph.metapath_graph`.
+        num_walks: estimate the counts by so many random walks a node, where products are too large; ``None`` = count.
         orientation: see :func:`~gcl.ops.metapath_graph.metapath_operator`.
         edge_drop: share of the arcs that are dropped in the thinned graphs, from 0 to 1, for all meta-paths or each.
         feature_mask: share of the target's non-zero feature values that are zeroed beside them, from 0 to 1.
@@ -71,6 +72,7 @@ class MetaPathContrast(Method):
     counts: bool
     ties: Ties
     keep_self: bool
+    num_walks: int | None
     orientation: Orientation
     edge_drop: Sequence[float] | float
     feature_mask: float
@@ -87,6 +89,7 @@ class MetaPathContrast(Method):
         counts: bool,
         ties: Ties,
         keep_self: bool,
+        num_walks: int | None,
         orientation: Orientation,
         edge_drop: Sequence[float] | float,
         feature_mask: float,
@@ -111,16 +114,18 @@ class MetaPathContrast(Method):
         _check_share("feature_mask", feature_mask)
         for name, value in [
             ("anchors", anchors),
+            ("num_walks", num_walks),
             *(("top", k) for k in (top if isinstance(top, Sequence) else (top,))),
         ]:
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise ConfigError(f"{name} must be a whole number from 1, or null for all, got {value!r}")
+                raise ConfigError(f"{name} must be a whole number from 1, or null, got {value!r}")
         self.store(
             metapaths=metapaths,
             top=top,
             counts=counts,
             ties=ties,
             keep_self=keep_self,
+            num_walks=num_walks,
             orientation=orientation,
             edge_drop=edge_drop,
             feature_mask=feature_mask,
@@ -169,7 +174,8 @@ class MetaPathContrast(Method):
                 counts=self.counts,
                 ties=self.ties,
                 keep_self=self.keep_self,
-                generator=streams.generator("ties", index),
+                num_walks=self.num_walks,
+                generator=streams.generator("metapath", index),
             )
             tensors[f"path{index}.arcs"] = torch.stack([kept.row, kept.col]).to(torch.int32)
             if kept.weight is not None:

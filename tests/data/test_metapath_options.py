@@ -70,6 +70,19 @@ def test_it_is_the_graph_of_pathsims_nearest_by_counts_whether_weighted_or_not(t
     assert torch.equal(graph.x, data["paper"].x)
 
 
+def test_walks_find_the_neighbours_that_many_instances_join():
+    graph = from_pyg(papers())
+    exact = metapath_view(graph, MetaPathOptions("paper-author-paper", None, True)).adjacency.to_dense()
+    walked = metapath_view(graph, MetaPathOptions("paper-author-paper", None, True, num_walks=3000)).adjacency
+    assert bool(((walked.to_dense() > 0) <= (exact > 0)).all())
+    assert float((walked.to_dense() - exact).abs().max()) < 1
+    again = metapath_view(graph, MetaPathOptions("paper-author-paper", None, True, num_walks=3000)).adjacency
+    assert torch.equal(again.weight, walked.weight)
+    few = {"metapaths": ["paper-author-paper"], "num_walks": 20, "top": 5}
+    result = gcl.pipeline("adameow", papers(), **few, trainer={"epochs": 2}, floors=False, evaluate=False)
+    assert bool(result.outputs.main.isfinite().all())
+
+
 def test_a_target_without_features_gets_the_identity():
     data = papers()
     del data["paper"].x
@@ -106,7 +119,7 @@ def test_any_method_trains_on_it_and_the_run_goes_on_and_embeds_by_it(tmp_path):
     settings = {"trainer": {"epochs": 4}, "floors": False, "evaluate": False, "metapath": by}
     data, folder = papers(), tmp_path / "run"
     result = gcl.pipeline("grace", data, **settings, out=folder)
-    assert open_run(folder).settings["metapath"] == {**by, "weighted": False}
+    assert open_run(folder).settings["metapath"] == {**by, "weighted": False, "num_walks": None, "seed": 0}
     graph = load_dataset(data, metapath=by).graph
     torch.testing.assert_close(open_run(folder).embed(graph).main, result.outputs.main)
     again = gcl.pipeline("grace", data, **settings)
