@@ -14,6 +14,8 @@ import pytest
 import yaml
 from safetensors.numpy import load_file
 
+from gcl.cli import doctor
+
 QUICK = ("trainer.epochs=3", "evaluate.classification.num_splits=2", "evaluate.clustering.num_seeds=1")
 
 
@@ -149,6 +151,12 @@ def test_cluster_writes_and_scores_an_assignment(gcl):
     assert again.code == 2
     assert "exists" in again.err
     assert gcl("cluster", "z.npy", "--labels", "y.csv").code == 0  # k from the labels
+
+
+def test_the_doctor_sees_that_others_want_the_cores(monkeypatch):
+    monkeypatch.setattr(os, "getloadavg", lambda: (3.2, 0.0, 0.0), raising=False)
+    assert "load 3.2 on 2 cores" in doctor.busy(2, 2)
+    assert doctor.busy(2, 1) == doctor.busy(16, 8) == ""
 
 
 def test_lists_and_doctor(gcl):
