@@ -15,8 +15,8 @@ from gcl.core.errors import DataError
 from gcl.core.operator import Operator
 from gcl.core.view import View
 from gcl.encoders.activation import Activation, ActivationName
+from gcl.ops.feature_product import feature_product
 from gcl.ops.matmul import linear
-from gcl.ops.sparse_product import sparse_product
 
 
 class AffineStack(nn.Module):
@@ -103,5 +103,5 @@ def _propagate(operator: Operator | None, x: Tensor | Adjacency, weight: Tensor)
     """``operator @ x @ weight`` in the cheaper order, and ``x @ weight`` where that was made."""
     if isinstance(x, Tensor) and operator is not None and weight.shape[0] < weight.shape[1]:
         return linear(operator.matmul(x), weight.t()), None
-    product = sparse_product(x, weight) if isinstance(x, Adjacency) else linear(x, weight.t())
+    product = feature_product(x, weight.t())
     return product if operator is None else operator.matmul(product), product

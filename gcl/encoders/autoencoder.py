@@ -15,8 +15,7 @@ from gcl.core.errors import ConfigError, DataError
 from gcl.core.graph_spec import GraphSpec
 from gcl.core.view import View
 from gcl.encoders.encoder import Encoder, check_count, in_channels_of
-from gcl.ops.matmul import linear
-from gcl.ops.sparse_product import sparse_product
+from gcl.ops.feature_product import feature_product
 
 
 class AutoEncoder(Encoder):
@@ -90,9 +89,7 @@ class AutoEncoder(Encoder):
 
 def _layer(layer: nn.Module, x: Tensor | Adjacency) -> Tensor:
     assert isinstance(layer, nn.Linear)
-    if isinstance(x, Adjacency):
-        return sparse_product(x, layer.weight.t()) + layer.bias
-    return linear(x, layer.weight, layer.bias)
+    return feature_product(x, layer.weight, layer.bias)
 
 
 def feature_rows(features: Tensor | Adjacency, index: Tensor | None = None) -> Tensor:

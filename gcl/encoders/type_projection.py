@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from gcl.core.adjacency import Adjacency
 from gcl.core.errors import DataError
 from gcl.core.graph_spec import GraphSpec
+from gcl.ops.feature_product import feature_product
 from gcl.ops.matmul import linear
-from gcl.ops.sparse_product import sparse_product
 
 Initial = Literal["linear", "xavier"]
 
@@ -66,10 +66,9 @@ class TypeProjection(nn.Module):
         if x is None:
             table = self.layer.weight.t()
             projected = (table if keep is None else table * keep.to(table).unsqueeze(1)) + self.layer.bias
-        elif isinstance(x, Adjacency):
-            projected = sparse_product(x, self.layer.weight.t()) + self.layer.bias
         else:
-            projected = linear(x.to(self.layer.weight.dtype), self.layer.weight, self.layer.bias)
+            x = x if isinstance(x, Adjacency) else x.to(self.layer.weight.dtype)
+            projected = feature_product(x, self.layer.weight, self.layer.bias)
         return F.elu(F.dropout(projected, self.dropout, self.training and dropout))
 
 

@@ -20,6 +20,7 @@ from gcl.evaluate.deletion_attack import DeletionAttack, toward_the_value
 from gcl.ops.budgeted_bounds import BudgetedBounds
 from gcl.ops.certificate import certificate
 from gcl.ops.compactness import BoundedLayer, contrast_direction
+from gcl.ops.feature_product import feature_product
 from gcl.ops.matmul import linear
 from gcl.ops.propagation import Propagation
 from gcl.ops.propagation_bounds import Deletion, check_boundable, covering_budget, deletion_budget
@@ -181,11 +182,8 @@ def compactness(
         for layer in bounded_layers(encoder)
     ]
     features = View.of(graph).features()
-    product = (
-        sparse_product(features, layers[0].weight)
-        if isinstance(features, Adjacency)
-        else linear(features.double(), layers[0].weight.t())
-    )
+    exact = features if isinstance(features, Adjacency) else features.double()
+    product = feature_product(exact, layers[0].weight.t())
     bounds = BudgetedBounds(adjacency, budget, deletion=deletion)
     hidden, z = _encode(adjacency, product, layers)
     _check_same(encoder, graph, z)

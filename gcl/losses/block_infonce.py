@@ -5,18 +5,19 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
 from gcl.core.context import LossContext
 from gcl.core.errors import ConfigError, DataError, unknown
 from gcl.losses.blocks import OwnCluster, Rows, block_repulsion, meta_node_repulsion
-from gcl.losses.functional import EVERY_NODE, anchor_weights, check_temperature, pair_attraction, unit_pair
+from gcl.losses.functional import anchor_weights
+from gcl.losses.pair_loss import PairLoss
 from gcl.ops.kmeans import lloyd
 
 Proxy = Literal["blocks", "meta_nodes"]
 
 
-class BlockInfoNCE(nn.Module):
+class BlockInfoNCE(PairLoss):
     r"""InfoNCE whose negative term costs O(N K d) or less: K clusters stand for the nodes of both views.
 
     .. math:: \mathcal{L} = -\frac1N \sum_i \frac{a_{ii}}{\tau} + \mathcal{R}(\hat h^1, \hat h^2)
@@ -24,13 +25,14 @@ class BlockInfoNCE(nn.Module):
     with ``proxy="blocks"`` the lower bound :func:`~gcl.losses.blocks.block_repulsion` of the term over all pairs of
     :class:`~gcl.losses.infonce.InfoNCE` (its own key among them), and with ``meta_nodes`` the term of PamC,
     :func:`~gcl.losses.blocks.meta_node_repulsion` (Kulatilleke et al., arXiv 2209.14067). The two views of a node are
-    in one cluster.
+    in one cluster. The negative term of ``meta_nodes`` knows no anchors.
 
     Args:
         temperature: :math:`\tau`, above 0.
         proxy: ``blocks`` or ``meta_nodes``.
         num_clusters: k-means with so many clusters is run on the mean rows of both views in every step; ``None`` takes
-            the clusters of the context, which methods fill with communities of the graph.
+            ``clusters`` of the context (int ``[N]``), which methods fill with communities of the graph.
+            The k-means starts from the context's ``epoch``.
         rows: ``nodes`` or ``clusters``, what the anchors of ``blocks`` are.
         own_cluster: ``keep``, or ``drop``, which leaves the pairs inside a cluster out of ``blocks``.
         second_order: the correction of ``blocks`` with ``rows="clusters"``.
@@ -51,8 +53,7 @@ class BlockInfoNCE(nn.Module):
         own_cluster: OwnCluster = "keep",
         second_order: bool = False,
     ):
-        super().__init__()
-        check_temperature(temperature)
+        super().__init__(temperature)
         for name, word, words in (
             ("proxy", proxy, get_args(Proxy)),
             ("rows", rows, get_args(Rows)),
@@ -70,34 +71,11 @@ class BlockInfoNCE(nn.Module):
             raise ConfigError("second_order belongs to rows='clusters'; set both")
         if num_clusters is not None:
             self.needs = ()
-        self.temperature = temperature
         self.proxy = proxy
         self.num_clusters = num_clusters
         self.rows = rows
         self.own_cluster = own_cluster
         self.second_order = second_order
-
-    def forward(self, z1: Tensor, z2: Tensor | None = None, *, context: LossContext | None = None) -> Tensor:
-        """The loss, a scalar.
-
-        Args:
-            z1: projections of the first view, ``[N, d]``; rows are normalised here.
-            z2: those of the second view, ``[N, d]``.
-            context: ``clusters`` (int ``[N]``) unless ``num_clusters`` is given, with which ``epoch`` starts the
-                k-means; ``anchors``, ``counts`` and ``num_anchors`` are read, but the negative term of ``meta_nodes``
-                knows no anchors.
-
-        Raises:
-            ConfigError: no second view, or no clusters.
-            DataError: shapes that do not fit together.
-        """
-        context = EVERY_NODE if context is None else context
-        h1, h2 = unit_pair(z1, z2, type(self).__name__)
-        return self.positive_term(h1, h2, context) + self.negative_term(h1, h2, context)
-
-    def positive_term(self, h1: Tensor, h2: Tensor, context: LossContext) -> Tensor:
-        """Minus the mean similarity of the pairs over the temperature, a scalar; of unit rows ``[N, d]``."""
-        return pair_attraction(h1, h2, temperature=self.temperature, context=context)
 
     def negative_term(self, h1: Tensor, h2: Tensor, context: LossContext) -> Tensor:
         """The proxy of the term over all pairs of both views, a scalar; of unit rows ``[N, d]``."""

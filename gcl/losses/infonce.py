@@ -4,21 +4,15 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from gcl.core.context import LossContext
 from gcl.core.errors import ConfigError
-from gcl.losses.functional import (
-    EVERY_NODE,
-    check_temperature,
-    inter_view_repulsion,
-    pair_attraction,
-    stacked_repulsion,
-    unit_pair,
-)
+from gcl.losses.functional import inter_view_repulsion, stacked_repulsion
+from gcl.losses.pair_loss import PairLoss
 
 
-class InfoNCE(nn.Module):
+class InfoNCE(PairLoss):
     r"""Every node against the same node of the other view, with all nodes of both views as negatives.
 
     .. math:: \mathcal{L} = \frac{1}{2N} \sum_i \big( \ell_i^{1\to2} + \ell_i^{2\to1} \big), \qquad
@@ -29,8 +23,6 @@ class InfoNCE(nn.Module):
 
     van den Oord, Li, Vinyals (arXiv 1807.03748), in the form of GRACE: Zhu et al., *Deep Graph Contrastive
     Representation Learning*, arXiv 2006.04131.
-
-    The loss is a positive term plus a negative term, so that another negative term can take the place of this one.
 
     Args:
         temperature: :math:`\tau`, above 0.
@@ -51,35 +43,13 @@ class InfoNCE(nn.Module):
         intra_view: bool = True,
         compat: Literal["pygcl-0.1.2"] | None = None,
     ):
-        super().__init__()
-        check_temperature(temperature)
+        super().__init__(temperature)
         if compat not in (None, "pygcl-0.1.2"):
             raise ConfigError(f"compat must be 'pygcl-0.1.2' or None, got {compat!r}")
         if compat is not None and not intra_view:
             raise ConfigError(f"compat={compat!r} is about intra-view negatives; leave it out or set intra_view=True")
-        self.temperature = temperature
         self.intra_view = intra_view
         self.compat = compat
-
-    def forward(self, z1: Tensor, z2: Tensor | None = None, *, context: LossContext | None = None) -> Tensor:
-        """The mean loss over the anchors, a scalar.
-
-        Args:
-            z1: embeddings or projections of the first view, ``[N, d]``; rows are normalised here.
-            z2: those of the second view, ``[N, d]``.
-            context: ``anchors``, ``counts`` and ``num_anchors`` are read.
-
-        Raises:
-            ConfigError: no second view.
-            DataError: shapes that do not fit together.
-        """
-        context = EVERY_NODE if context is None else context
-        h1, h2 = unit_pair(z1, z2, type(self).__name__)
-        return self.positive_term(h1, h2, context) + self.negative_term(h1, h2, context)
-
-    def positive_term(self, h1: Tensor, h2: Tensor, context: LossContext) -> Tensor:
-        """Minus the mean similarity of the pairs over the temperature, a scalar; of unit rows ``[N, d]``."""
-        return pair_attraction(h1, h2, temperature=self.temperature, context=context)
 
     def negative_term(self, h1: Tensor, h2: Tensor, context: LossContext) -> Tensor:
         """The mean log-sum-exp over the keys (the positive pair among them), a scalar; of unit rows ``[N, d]``."""

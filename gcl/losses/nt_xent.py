@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from gcl.core.context import LossContext
 from gcl.core.errors import DataError
-from gcl.losses.functional import EVERY_NODE, check_temperature, pair_attraction, stacked_repulsion, unit_pair
+from gcl.losses.functional import stacked_repulsion
+from gcl.losses.pair_loss import PairLoss
 
 
-class NTXent(nn.Module):
+class NTXent(PairLoss):
     r"""The normalised temperature-scaled cross entropy of 2N stacked rows, each with one positive.
 
     .. math:: \mathcal{L} = \frac{1}{2N} \sum_{i=1}^{2N}
@@ -32,11 +33,6 @@ class NTXent(nn.Module):
 
     needs: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, temperature: float = 0.5):
-        super().__init__()
-        check_temperature(temperature)
-        self.temperature = temperature
-
     def forward(self, z1: Tensor, z2: Tensor | None = None, *, context: LossContext | None = None) -> Tensor:
         """The mean loss over the anchors, a scalar.
 
@@ -48,22 +44,12 @@ class NTXent(nn.Module):
         Raises:
             DataError: shapes that do not fit together, or an odd number of stacked rows.
         """
-        context = EVERY_NODE if context is None else context
         if z2 is None:
             if z1.dim() != 2 or z1.shape[0] % 2:
                 raise DataError(f"a stacked batch must have shape [2N, d], both views in order, got {list(z1.shape)}")
             z1, z2 = z1.chunk(2)
-        h1, h2 = unit_pair(z1, z2, type(self).__name__)
-        return self.positive_term(h1, h2, context) + self.negative_term(h1, h2, context)
-
-    def positive_term(self, h1: Tensor, h2: Tensor, context: LossContext) -> Tensor:
-        """Minus the mean similarity of the pairs over the temperature, a scalar; of unit rows ``[N, d]``."""
-        return pair_attraction(h1, h2, temperature=self.temperature, context=context)
+        return super().forward(z1, z2, context=context)
 
     def negative_term(self, h1: Tensor, h2: Tensor, context: LossContext) -> Tensor:
         """The mean log-sum-exp over all other rows of the stack, a scalar; of unit rows ``[N, d]``."""
         return stacked_repulsion(h1, h2, temperature=self.temperature, context=context)
-
-    def extra_repr(self) -> str:
-        """The arguments."""
-        return f"temperature={self.temperature}"

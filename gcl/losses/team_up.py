@@ -6,21 +6,15 @@ import math
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gcl.core.context import LossContext
 from gcl.core.errors import ConfigError, DataError
-from gcl.losses.functional import (
-    EVERY_NODE,
-    anchor_weights,
-    check_temperature,
-    pair_attraction,
-    stacked_repulsion,
-    unit_pair,
-)
+from gcl.losses.functional import anchor_weights, stacked_repulsion
+from gcl.losses.pair_loss import PairLoss
 
 
-class TeamUp(nn.Module):
+class TeamUp(PairLoss):
     r"""InfoNCE in which a key weighs :math:`\exp(\gamma s_j / \tau)`: nodes of strong communities count for more.
 
     .. math:: \ell_i^{1\to2} = -\frac{a_{ii} + \gamma s_i}{\tau} + \log\Big( \sum_j e^{(a_{ij} + \gamma s_j)/\tau}
@@ -32,6 +26,8 @@ class TeamUp(nn.Module):
     :class:`~gcl.losses.infonce.InfoNCE`; a constant added to s changes nothing. Exact; memory is linear in N.
 
     Chen et al.: *CSGCL: Community-Strength-Enhanced Graph Contrastive Learning*, IJCAI 2023, arXiv 2305.04658.
+
+    In its context it needs ``epoch`` and ``node_weight``: the strength, ``[N]``, without gradient.
 
     Args:
         temperature: :math:`\tau`, above 0.
@@ -53,8 +49,7 @@ class TeamUp(nn.Module):
         ramp_max: float = 1.0,
         ramp_length: int = 100,
     ):
-        super().__init__()
-        check_temperature(temperature)
+        super().__init__(temperature)
         for name, value, above_zero in (
             ("ramp_start", ramp_start, False),
             ("ramp_max", ramp_max, False),
@@ -64,7 +59,6 @@ class TeamUp(nn.Module):
             if not number or value < 0 or (above_zero and value == 0):
                 bound = "above 0" if above_zero else "of at least 0"
                 raise ConfigError(f"{name} must be a finite number {bound}, got {value!r}")
-        self.temperature = temperature
         self.ramp_start = ramp_start
         self.ramp_max = ramp_max
         self.ramp_length = ramp_length
@@ -73,28 +67,11 @@ class TeamUp(nn.Module):
         """The weight of the strength in an epoch (from 1)."""
         return float(min(max(0.0, (epoch - self.ramp_start) / self.ramp_length), self.ramp_max))
 
-    def forward(self, z1: Tensor, z2: Tensor | None = None, *, context: LossContext | None = None) -> Tensor:
-        """The mean loss over the anchors, a scalar.
-
-        Args:
-            z1: projections of the first view, ``[N, d]``; rows are normalised here.
-            z2: those of the second view, ``[N, d]``.
-            context: ``epoch`` and ``node_weight`` (the strength, ``[N]``, no gradient) are needed; ``anchors``,
-                ``counts`` and ``num_anchors`` are read.
-
-        Raises:
-            ConfigError: no second view, no epoch, or no strength.
-            DataError: shapes that do not fit together.
-        """
-        context = EVERY_NODE if context is None else context
-        h1, h2 = unit_pair(z1, z2, type(self).__name__)
-        return self.positive_term(h1, h2, context) + self.negative_term(h1, h2, context)
-
     def positive_term(self, h1: Tensor, h2: Tensor, context: LossContext) -> Tensor:
         """Minus the pairs' mean similarity plus bias over the temperature, a scalar; of unit rows ``[N, d]``."""
         weights, bias = anchor_weights(h1, context), self._bias(h1, context)
         bias = bias if context.anchors is None else bias[context.anchors]
-        attraction = pair_attraction(h1, h2, temperature=self.temperature, context=context)
+        attraction = super().positive_term(h1, h2, context)
         return attraction - weights @ bias.to(weights.dtype) / self.temperature
 
     def negative_term(self, h1: Tensor, h2: Tensor, context: LossContext) -> Tensor:

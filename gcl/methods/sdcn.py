@@ -14,7 +14,7 @@ from gcl.core.graph_spec import GraphSpec
 from gcl.encoders.autoencoder import feature_rows
 from gcl.encoders.encoder import in_channels_of
 from gcl.methods.deep_clustering import DeepClustering, check_weight
-from gcl.ops.matmul import linear
+from gcl.ops.feature_product import feature_product
 from gcl.ops.soft_assignment import assignment_divergence, target_distribution
 from gcl.ops.sparse_product import sparse_product
 from gcl.ops.transition_weights import transition_weights
@@ -108,10 +108,7 @@ class SDCN(DeepClustering):
         x, last = graph.features[graph.target], len(self.graph_weights_) - 1
         state: Tensor | None = None
         for index, weight in enumerate(self.graph_weights_):
-            if state is None:
-                product = sparse_product(x, weight.t()) if isinstance(x, Adjacency) else linear(x, weight)
-            else:
-                product = linear((state + hidden[index - 1]) / 2, weight)
+            product = feature_product(x if state is None else (state + hidden[index - 1]) / 2, weight)
             state = sparse_product(transition, product)
             state = state if index == last else state.relu()
         assert state is not None

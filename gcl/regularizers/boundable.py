@@ -63,12 +63,13 @@ def deletion_of(augmenter: Any) -> Deletion:
     return "edges" if deleting and all(getattr(part, "symmetric", False) for part in deleting) else "arcs"
 
 
-def check_part(part: Any, where: str) -> None:
+def check_part(part: Any, where: str, user: str) -> None:
     """Refuses an augmenter whose deletions are unknown or total.
 
     Args:
         part: an augmenter.
         where: its place, for the error.
+        user: who asks, for the error.
 
     Raises:
         ConfigError: it cannot say how likely it drops an edge, or drops all.
@@ -78,11 +79,11 @@ def check_part(part: Any, where: str) -> None:
     name = type(part).__name__
     if not hasattr(part, "edge_drop_prob"):
         raise ConfigError(
-            f"POT cannot bound the augmenter {name} at {where}, which cannot say how likely it drops an edge; "
+            f"{user} cannot bound the augmenter {name} at {where}, which cannot say how likely it drops an edge; "
             f"use edge_drop or another that gives edge_drop_prob()"
         )
     if getattr(part, "drop_prob", 0) == 1 and getattr(part, "max_drop_prob", 1) == 1:
-        raise ConfigError(f"{where} ({name}) drops every edge with probability 1; POT needs drop_prob below 1")
+        raise ConfigError(f"{where} ({name}) drops every edge with probability 1; {user} needs drop_prob below 1")
 
 
 def masks_features(part: Any) -> bool:

@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from gcl.core.adjacency import Adjacency
 from gcl.core.context import StepContext
 from gcl.core.errors import ConfigError, unknown
 from gcl.core.graph import Graph
@@ -24,10 +23,10 @@ from gcl.ops.compactness import (
     relaxed_score,
     target_score,
 )
+from gcl.ops.feature_product import feature_product
 from gcl.ops.matmul import linear
 from gcl.ops.propagation import Propagation
 from gcl.ops.propagation_bounds import Deletion, PropagationBounds, check_boundable, deletion_budget
-from gcl.ops.sparse_product import sparse_product
 from gcl.regularizers.boundable import (
     bounded_layers,
     check_encoder,
@@ -133,7 +132,7 @@ class POT(Regularizer):
                 f"POT with mode={self.mode!r} needs an encoder of 2 layers, got {len(layers)}; use mode='certified'"
             )
         for where, part in _parts(augmenters):
-            check_part(part, where)
+            check_part(part, where, "POT")
 
     def caveats(self, augmenters: Sequence[Any]) -> list[str]:
         """That masks are not covered, where there are some; that nothing is bounded, where no edge is dropped."""
@@ -324,10 +323,10 @@ def _products(context: StepContext, weight: Tensor) -> list[Tensor]:
 
 
 def _product(view: View, weight: Tensor) -> Tensor:
-    mask, features = view.feature_mask.get(view.graph.target), view.features()
+    mask = view.feature_mask.get(view.graph.target)
     if mask is not None:
         weight = mask.to(weight.dtype).unsqueeze(1) * weight
-    return sparse_product(features, weight) if isinstance(features, Adjacency) else linear(features, weight.t())
+    return feature_product(view.features(), weight.t())
 
 
 def _hidden_product(graph: Graph, product: Tensor, layers: Sequence[BoundedLayer], rows: Tensor | None) -> Tensor:

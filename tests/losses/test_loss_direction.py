@@ -80,7 +80,8 @@ def loss_classes() -> set[type[nn.Module]]:
         module = importlib.import_module(info.name)
         for name, value in vars(module).items():
             is_module = inspect.isclass(value) and issubclass(value, nn.Module)
-            if is_module and value.__module__ == info.name and not name.startswith("_"):
+            base = inspect.isabstract(value) or name.startswith("_")
+            if is_module and value.__module__ == info.name and not base:
                 found.add(value)
     return found
 
