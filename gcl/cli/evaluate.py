@@ -59,16 +59,9 @@ def classification(
         "protocol": protocol,
         "num_splits": num_splits,
         "split_index": split_index,
+        "learning_rate": learning_rate,
+        "weight_decay": weight_decay,
     }
-    for name, value, users in (
-        ("learning_rate", learning_rate, ("linear-adam", "heco")),
-        ("weight_decay", weight_decay, ("heco",)),
-    ):
-        if value is not None and protocol not in users:
-            option = name.replace("_", "-")
-            raise ConfigError(f"--{option} is for protocol {' and '.join(users)}, not {protocol}; leave it out")
-        if value is not None:
-            spec[name] = value
     evaluator = resolve("evaluator", spec)
     source = read_source(file)
     y, stored = labels_of(source, labels, dataset, data_root)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +15,7 @@ from gcl.core.report import Report
 from gcl.data.splits import PARTS, TEST, TRAIN, VALID
 from gcl.evaluate.embeddings import as_embeddings
 from gcl.evaluate.held_labels import Held
-from gcl.evaluate.linear_adam import LinearHeads, xavier_weights
+from gcl.evaluate.linear_heads import LinearHeads, adam_heads, check_positive, xavier_weights
 from gcl.evaluate.scores import confusion_counts, macro_f1, one_vs_rest_auc
 
 MEMORY = 128 * 2**20  # bytes of scores of one part; more probes than fit are trained and scored in groups
@@ -130,9 +131,7 @@ def fit_heco_probes(
         num_classes: C.
         num_probes, steps, learning_rate, weight_decay, generator: see :func:`heco_protocol`.
     """
-    for name, value in (("num_probes", num_probes), ("steps", steps), ("learning_rate", learning_rate)):
-        if not (value > 0 and math.isfinite(value)):
-            raise ConfigError(f"{name} of heco must be positive, got {value}")
+    check_positive("heco", num_probes=num_probes, steps=steps, learning_rate=learning_rate)
     if not (weight_decay >= 0 and math.isfinite(weight_decay)):
         raise ConfigError(f"weight_decay of heco must be a finite number from 0, got {weight_decay}")
     count = splits.shape[1]
@@ -150,40 +149,16 @@ def fit_heco_probes(
 
 
 def heco_validation(
-    z: Tensor,
-    y: Tensor,
-    splits: Tensor,
-    *,
-    num_classes: int,
-    num_probes: int = 50,
-    steps: int = 200,
-    learning_rate: float = 0.01,
-    weight_decay: float = 0.0,
-    generator: Generator | None = None,
+    z: Tensor, y: Tensor, splits: Tensor, *, num_classes: int, generator: Generator | None = None, **options: Any
 ) -> dict[str, float]:
     """Best validation ``accuracy`` and ``macro_f1``, means over splits and probes.
 
-    Args:
-        z: embeddings ``[N, d]``.
-        y: ``[N, S]``, without test labels.
-        splits: uint8 ``[N, S]``.
-        num_classes: C.
-        num_probes, steps, learning_rate, weight_decay, generator: see :func:`heco_protocol`.
+    Arguments as of :func:`fit_heco_probes`.
     """
-    heads = fit_heco_probes(
-        as_embeddings(z),
-        y,
-        splits,
-        num_classes=num_classes,
-        num_probes=num_probes,
-        steps=steps,
-        learning_rate=learning_rate,
-        weight_decay=weight_decay,
-        generator=generator,
-    )
+    probes = fit_heco_probes(as_embeddings(z), y, splits, num_classes=num_classes, generator=generator, **options)
     return {
-        "accuracy": float(heads.micro_f1.valid_score.mean()),
-        "macro_f1": float(heads.macro_f1.valid_score.mean()),
+        "accuracy": float(probes.micro_f1.valid_score.mean()),
+        "macro_f1": float(probes.macro_f1.valid_score.mean()),
     }
 
 
@@ -241,21 +216,17 @@ def _group_size(rows: int, num_classes: int, z: Tensor) -> int:
 
 
 def _fit_group(
-    train: _Part, valid: _Part, weight: Tensor, steps: int, learning_rate: float, weight_decay: float
+    train: _Part, valid: _Part, start: Tensor, steps: int, learning_rate: float, weight_decay: float
 ) -> ChosenProbes:
-    weight = weight.clone().requires_grad_()  # [P, C, d]
-    bias = weight.new_zeros(weight.shape[:2]).requires_grad_()  # [P, C]
-    target = train.y.expand(len(weight), -1)  # [P, n]
-    optimizer = torch.optim.Adam([weight, bias], lr=learning_rate, weight_decay=weight_decay)
-    by_macro = by_micro = LinearHeads.unread(weight, bias)
-    for step in range(1, steps + 1):
-        optimizer.zero_grad()
-        with torch.enable_grad():
-            losses = F.cross_entropy(train.logits(weight, bias), target, reduction="sum")
-            (losses / len(train.y)).backward()  # a sum over probes: each has the gradient of its own
-        optimizer.step()
-        with torch.no_grad():
-            confusion = valid.confusion(valid.logits(weight, bias))
+    target = train.y.expand(len(start), -1)  # [P, n]
+
+    def loss(weight: Tensor, bias: Tensor) -> Tensor:
+        return F.cross_entropy(train.logits(weight, bias), target, reduction="sum") / len(train.y)
+
+    by_macro = by_micro = LinearHeads.unread(start)
+    trained = adam_heads(start, loss, steps=steps, learning_rate=learning_rate, weight_decay=weight_decay)
+    for step, weight, bias in trained:
+        confusion = valid.confusion(valid.logits(weight, bias))
         by_macro = by_macro.or_better(macro_f1(confusion), weight, bias, step)
         by_micro = by_micro.or_better(valid.accuracy(confusion), weight, bias, step)
     return ChosenProbes(by_macro, by_micro)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from gcl.core.errors import ConfigError
 from gcl.core.report import Report
 from gcl.data.splits import TEST, TRAIN, VALID
 from gcl.evaluate.embeddings import as_embeddings
 from gcl.evaluate.held_labels import Held
+from gcl.evaluate.linear_heads import LinearHeads, adam_heads, check_positive, xavier_weights
 from gcl.evaluate.scores import by_metric, classification_scores
 
 MEMORY = 512 * 2**20  # bytes of gathered rows; more splits than fit are trained in groups
@@ -78,66 +77,6 @@ def linear_adam(
     return Report("classification", "linear-adam", held.num_labelled, by_metric(scores), list(runs), details)
 
 
-@dataclass(frozen=True, eq=False)
-class LinearHeads:
-    """Linear heads that train side by side, each at its best validation reading.
-
-    Args:
-        weight: ``[S, C, d]``, one head a split (or several).
-        bias: ``[S, C]``.
-        step: steps done at that reading, int64 ``[S]``.
-        valid_score: what was read, float64 ``[S]``: accuracy, or another score of at least 0; -1 before any reading.
-    """
-
-    weight: Tensor
-    bias: Tensor
-    step: Tensor
-    valid_score: Tensor
-
-    @classmethod
-    def unread(cls, weight: Tensor, bias: Tensor) -> LinearHeads:
-        """Copies of heads before the first reading, which any reading improves on."""
-        count = len(weight)
-        return cls(
-            weight.detach().clone(),
-            bias.detach().clone(),
-            torch.zeros(count, dtype=torch.int64),
-            torch.full((count,), -1.0, dtype=torch.float64),
-        )
-
-    @classmethod
-    def cat(cls, heads: Sequence[LinearHeads]) -> LinearHeads:
-        """All heads of several groups, in order."""
-        return cls(
-            weight=torch.cat([head.weight for head in heads]),
-            bias=torch.cat([head.bias for head in heads]),
-            step=torch.cat([head.step for head in heads]),
-            valid_score=torch.cat([head.valid_score for head in heads]),
-        )
-
-    @torch.no_grad()
-    def or_better(self, score: Tensor, weight: Tensor, bias: Tensor, step: int) -> LinearHeads:
-        """Where ``score`` (float64 ``[S]``) is above the best reading so far, the heads that it was read of."""
-        better = score > self.valid_score
-        return LinearHeads(
-            torch.where(better[:, None, None], weight, self.weight),
-            torch.where(better[:, None], bias, self.bias),
-            torch.where(better, step, self.step),
-            torch.where(better, score, self.valid_score),
-        )
-
-
-def xavier_weights(
-    count: int, num_classes: int, width: int, *, dtype: torch.dtype, generator: Generator | None = None
-) -> Tensor:
-    """Xavier-uniform weights ``[S, C, d]``, drawn head by head: the first few are those of a smaller ``count``."""
-    weight = torch.empty(count, num_classes, width, dtype=dtype)
-    bound = math.sqrt(6.0 / (width + num_classes))
-    for part in weight:
-        part.uniform_(-bound, bound, generator=generator)
-    return weight
-
-
 def fit_heads(
     z: Tensor,
     y: Tensor,
@@ -158,9 +97,7 @@ def fit_heads(
         num_classes: C.
         steps, learning_rate, every, generator: see :func:`linear_adam`.
     """
-    for name, value in (("steps", steps), ("learning_rate", learning_rate), ("every", every)):
-        if not (value > 0 and math.isfinite(value)):
-            raise ConfigError(f"{name} of linear-adam must be positive, got {value}")
+    check_positive("linear-adam", steps=steps, learning_rate=learning_rate, every=every)
     count, width = splits.shape[1], z.shape[1]
     weight = xavier_weights(count, num_classes, width, dtype=z.dtype, generator=generator)
     train, valid = splits == TRAIN, splits == VALID
@@ -178,6 +115,14 @@ def fit_heads(
         for at in (slice(start, start + group) for start in range(0, count, group))
     ]
     return LinearHeads.cat(heads)
+
+
+def linear_adam_validation(
+    z: Tensor, y: Tensor, splits: Tensor, *, num_classes: int, generator: Generator | None = None, **options: Any
+) -> dict[str, float]:
+    """Best validation ``accuracy``, mean over splits; arguments as of :func:`fit_heads`."""
+    heads = fit_heads(as_embeddings(z), y, splits, num_classes=num_classes, generator=generator, **options)
+    return {"accuracy": float(heads.valid_score.mean())}
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,18 +156,12 @@ class _Part:
         return (right & (self.share > 0)).sum(dim=1).double() / (self.share > 0).sum(dim=1)
 
 
-def _fit_group(train: _Part, valid: _Part, weight: Tensor, steps: int, learning_rate: float, every: int) -> LinearHeads:
-    weight = weight.clone().requires_grad_()  # [S, C, d]
-    bias = weight.new_zeros(weight.shape[:2]).requires_grad_()  # [S, C]
-    optimizer = torch.optim.Adam([weight, bias], lr=learning_rate)
-    best = LinearHeads.unread(weight, bias)
-    for step in range(1, steps + 1):
-        optimizer.zero_grad()
-        with torch.enable_grad():
-            losses = F.cross_entropy(train.logits(weight, bias), train.y, reduction="none")  # [S, n]
-            (losses * train.share).sum().backward()  # a sum over splits: each has the gradient of its own
-        optimizer.step()
-        if step % every == 0 or step == steps:
-            with torch.no_grad():
-                best = best.or_better(valid.accuracy(weight, bias), weight, bias, step)
+def _fit_group(train: _Part, valid: _Part, start: Tensor, steps: int, learning_rate: float, every: int) -> LinearHeads:
+    def loss(weight: Tensor, bias: Tensor) -> Tensor:
+        losses = F.cross_entropy(train.logits(weight, bias), train.y, reduction="none")  # [S, n]
+        return (losses * train.share).sum()
+
+    best = LinearHeads.unread(start)
+    for step, weight, bias in adam_heads(start, loss, steps=steps, learning_rate=learning_rate, every=every):
+        best = best.or_better(valid.accuracy(weight, bias), weight, bias, step)
     return best

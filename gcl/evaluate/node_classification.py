@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Literal, get_args
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
 
-from torch import Generator, Tensor
+from torch import Tensor
 
 from gcl.core.context import Outputs
 from gcl.core.errors import ConfigError, DataError, unknown
@@ -14,16 +16,38 @@ from gcl.core.graph import Graph
 from gcl.core.report import Report
 from gcl.core.streams import Streams
 from gcl.data.splits import get_splits
-from gcl.evaluate.embeddings import as_embeddings
 from gcl.evaluate.grace_protocol import grace_protocol, grace_validation
 from gcl.evaluate.heco_protocol import heco_protocol, heco_validation, require_classes
 from gcl.evaluate.held_labels import Held, SelectionLabels
-from gcl.evaluate.linear_adam import fit_heads, linear_adam
+from gcl.evaluate.linear_adam import linear_adam, linear_adam_validation
 from gcl.evaluate.linear_probe import linear_probe, probe_validation
 
 Protocol = Literal["linear", "linear-adam", "grace", "heco"]
 GRACE_SPLIT = "random-10/0/90"
-STEPS = {"linear-adam": 3000, "heco": 200}
+
+
+@dataclass(frozen=True)
+class _Scoring:
+    """How a protocol scores, and the options that it takes with their defaults: those of heads trained by Adam.
+
+    Such heads start at random, so both functions take a ``generator``, and ``validate`` takes ``num_classes``.
+    """
+
+    score: Callable[..., Report]
+    validate: Callable[..., dict[str, float]]
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+
+SCORING = {
+    "linear": _Scoring(linear_probe, probe_validation),
+    "grace": _Scoring(grace_protocol, grace_validation),
+    "linear-adam": _Scoring(linear_adam, linear_adam_validation, {"steps": 3000, "learning_rate": 0.01}),
+    "heco": _Scoring(
+        heco_protocol,
+        heco_validation,
+        {"steps": 200, "learning_rate": 0.01, "weight_decay": 0.0, "num_probes": 50},
+    ),
+}
 
 
 class NodeClassification:
@@ -46,13 +70,13 @@ class NodeClassification:
         split_index: which one of the stored splits is used, from 0, in place of the first ``num_splits``: of sets with
             a split for each label budget, one budget.
         steps: steps of Adam, for ``linear-adam`` (3000 where it is ``None``) and ``heco`` (200).
-        learning_rate: of Adam, for these two; positive.
-        weight_decay: of Adam, for ``heco``; at least 0.
-        num_probes: heads a split, for ``heco``; from 1.
+        learning_rate: of Adam, for these two; positive; ``None`` = 0.01.
+        weight_decay: of Adam, for ``heco``; at least 0; ``None`` = 0.
+        num_probes: heads a split, for ``heco``; from 1; ``None`` = 50.
         embedding: which of the method's embeddings is scored, by name; ``None`` = the main one.
 
     Raises:
-        ConfigError: a value outside these.
+        ConfigError: a value outside these, or one that the protocol has no use for.
     """
 
     def __init__(
@@ -63,21 +87,31 @@ class NodeClassification:
         splits: str = "auto",
         split_index: int | None = None,
         steps: int | None = None,
-        learning_rate: float = 0.01,
-        weight_decay: float = 0.0,
-        num_probes: int = 50,
+        learning_rate: float | None = None,
+        weight_decay: float | None = None,
+        num_probes: int | None = None,
         embedding: str | None = None,
     ):
         if protocol not in get_args(Protocol):
             raise ConfigError(unknown("protocol", str(protocol), get_args(Protocol)))
-        for name, value in (("num_splits", num_splits), ("num_probes", num_probes)):
-            _require_whole(name, value, 1)
-        if steps is not None:
-            _require_whole("steps", steps, 1)
-        if not (learning_rate > 0 and math.isfinite(learning_rate)):
-            raise ConfigError(f"learning_rate must be a positive number, got {learning_rate!r}")
-        if not (weight_decay >= 0 and math.isfinite(weight_decay)):
-            raise ConfigError(f"weight_decay must be a number from 0, got {weight_decay!r}")
+        _require_whole("num_splits", num_splits, 1)
+        asked: dict[str, Any] = {
+            "steps": steps,
+            "learning_rate": learning_rate,
+            "weight_decay": weight_decay,
+            "num_probes": num_probes,
+        }
+        given = {name: value for name, value in asked.items() if value is not None}
+        for name, value in given.items():
+            users = [user for user, scoring in SCORING.items() if name in scoring.defaults]
+            if protocol not in users:
+                raise ConfigError(f"{name} is for protocol {' and '.join(users)}, not {protocol}; leave it out")
+            if name in ("steps", "num_probes"):
+                _require_whole(name, value, 1)
+            elif isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+                raise ConfigError(f"{name} must be a number from 0, got {value!r}")
+        if learning_rate == 0:
+            raise ConfigError("learning_rate must be a positive number, got 0")
         if splits not in ("auto", "stored") and not re.fullmatch(r"random-\d+/\d+/\d+", splits):
             raise ConfigError(f"unknown splits {splits!r}; use auto, stored or random-10/10/80")
         if protocol == "grace" and splits != "auto":
@@ -96,6 +130,7 @@ class NodeClassification:
         self.weight_decay = weight_decay
         self.num_probes = num_probes
         self.embedding = embedding
+        self._settings = {**SCORING[protocol].defaults, **given}
 
     def split(self, graph: Graph, *, seed: int) -> tuple[Graph, Held]:
         """The graph without labels and splits, and these.
@@ -134,32 +169,10 @@ class NodeClassification:
 
     def _validate(self, z: Tensor, labels: SelectionLabels, seed: int) -> dict[str, float]:
         """Gets no test label."""
-        if self.protocol == "linear":
-            return probe_validation(z, labels.y, labels.splits)
-        if self.protocol == "grace":
-            return grace_validation(z, labels.y, labels.splits)
-        if self.protocol == "heco":
-            return heco_validation(
-                z,
-                labels.y,
-                labels.splits,
-                num_classes=labels.num_classes,
-                num_probes=self.num_probes,
-                steps=self._steps,
-                learning_rate=self.learning_rate,
-                weight_decay=self.weight_decay,
-                generator=self._generator(seed),
-            )
-        heads = fit_heads(
-            as_embeddings(z),
-            labels.y,
-            labels.splits,
-            num_classes=labels.num_classes,
-            steps=self._steps,
-            learning_rate=self.learning_rate,
-            generator=self._generator(seed),
-        )
-        return {"accuracy": float(heads.valid_score.mean())}
+        options = self._options(seed)
+        if options:
+            options["num_classes"] = labels.num_classes
+        return SCORING[self.protocol].validate(z, labels.y, labels.splits, **options)
 
     def evaluate(self, outputs: Outputs, held: Held, *, seed: int) -> Report:
         """Test accuracy and macro-F1 of every split; of protocol ``heco`` also micro-F1 and AUC, of every probe.
@@ -168,37 +181,11 @@ class NodeClassification:
             DataError: embeddings that are not finite or not one a node.
         """
         z = _rows(outputs, held, self.embedding)
-        if self.protocol == "linear":
-            return linear_probe(z, held.y, held.splits)
-        if self.protocol == "grace":
-            return grace_protocol(z, held.y, held.splits)
-        if self.protocol == "heco":
-            return heco_protocol(
-                z,
-                held.y,
-                held.splits,
-                num_probes=self.num_probes,
-                steps=self._steps,
-                learning_rate=self.learning_rate,
-                weight_decay=self.weight_decay,
-                generator=self._generator(seed),
-            )
-        return linear_adam(
-            z,
-            held.y,
-            held.splits,
-            steps=self._steps,
-            learning_rate=self.learning_rate,
-            generator=self._generator(seed),
-        )
+        return SCORING[self.protocol].score(z, held.y, held.splits, **self._options(seed))
 
-    @property
-    def _steps(self) -> int:
-        return STEPS[self.protocol] if self.steps is None else self.steps
-
-    @staticmethod
-    def _generator(seed: int) -> Generator:
-        return Streams(seed).generator("evaluate")
+    def _options(self, seed: int) -> dict[str, Any]:
+        """What the protocol is called with; a new generator each time."""
+        return {**self._settings, "generator": Streams(seed).generator("evaluate")} if self._settings else {}
 
 
 def _require_whole(name: str, value: int, least: int) -> None:

@@ -13,6 +13,7 @@ from gcl.core.graph import Graph
 from gcl.core.graph_spec import GraphSpec
 from gcl.core.resolve import Slot, resolve
 from gcl.core.streams import Streams
+from gcl.methods.method import build_loss, check_loss, is_bounded
 from gcl.methods.recommender import Init, Recommender, Sampling, check_count, check_weight
 from gcl.ops.bipartite import joined_graph
 
@@ -94,19 +95,22 @@ class ContrastiveRecommender(Recommender):
     def check(self, spec: GraphSpec) -> None:
         """Refuses another graph, and a loss that needs what is not provided."""
         super().check(spec)
-        self._check_loss(resolve("loss", self.contrast))
-
-    def _check_loss(self, loss: Any) -> None:
-        missing = sorted(set(loss.needs) - set(self.provides))
-        if missing:
-            raise ConfigError(
-                f"loss {type(loss).__name__} needs {', '.join(missing)}, which {type(self).__name__} does not provide; "
-                "choose another loss"
-            )
+        check_loss(self, self.contrast, self.provides, min(spec.num_nodes.values()))
+        loss = resolve("loss", self.contrast)
         if self.negatives == "sampled" and not getattr(loss, "takes_keys", False):
             raise ConfigError(
                 f"loss {type(loss).__name__} does not take sampled keys; use negatives=all or batch, or one_way_infonce"
             )
+        if self.negatives == "sampled" and getattr(loss, "num_clusters", None) is not None:
+            raise ConfigError(
+                f"num_clusters={loss.num_clusters} makes clusters of all keys and negatives=sampled draws some; use "
+                "one of the two"
+            )
+
+    @property
+    def bounded_loss(self) -> bool:
+        """Whether a lower loss is a better one."""
+        return not self.contrast_weight or is_bounded(self.contrast)
 
     # -- before training ---------------------------------------------------------------------------------------------
 
@@ -125,10 +129,9 @@ class ContrastiveRecommender(Recommender):
         return attached
 
     def build(self, spec: GraphSpec, prepared: Prepared) -> ContrastiveRecommender:
-        """Makes the embeddings and the loss."""
+        """Makes the embeddings, and a loss for each side, which may keep something of its nodes."""
         super().build(spec, prepared)
-        self.contrast_: nn.Module = resolve("loss", self.contrast)
-        self._check_loss(self.contrast_)
+        self.contrast_ = nn.ModuleList(build_loss(self.contrast, self.embedding_dim) for _ in SIDES)
         self.register_buffer("node_weight_", prepared.tensors.get(STRENGTH), persistent=False)
         return self
 
@@ -193,9 +196,9 @@ class ContrastiveRecommender(Recommender):
             keys = torch.randperm(second.shape[0], generator=generator)[: self.num_sampled].to(nodes.device)
         context = LossContext(epoch=clock.epoch, anchors=anchors, counts=counts, keys=keys, node_weight=weight)
         if alone:
-            term: Tensor = self.contrast_.contrast(first, second, context)  # type: ignore[operator]
+            term: Tensor = self.contrast_[side].contrast(first, second, context)  # type: ignore[operator]
             return term
-        value: Tensor = self.contrast_(first, second, context=context)
+        value: Tensor = self.contrast_[side](first, second, context=context)
         return value
 
     def _weight_of(self, side: int) -> Tensor | None:

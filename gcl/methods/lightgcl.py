@@ -172,7 +172,7 @@ class LightGCL(ContrastiveRecommender):
     @property
     def takes_rows(self) -> bool:
         """Whether the loss can do with the anchors' rows of the first view alone."""
-        return self.negatives == "batch" or hasattr(self.contrast_, "contrast")
+        return self.negatives == "batch" or hasattr(self.contrast_[0], "contrast")
 
     def second_view(self, side: int, other: Tensor, nodes: Tensor) -> Tensor:
         r"""Rows of :math:`\hat Z` alone, ``[n, d]``: no other row is computed.

@@ -26,6 +26,7 @@ class Method(nn.Module):
 
     kind: ClassVar[str] = "node"  # the dataset collection that a bare dataset name is looked up in first
     needs_features: ClassVar[bool] = True  # whether the target nodes must have features
+    embedding_names: ClassVar[tuple[str, ...]] = ("embedding",)  # of its outputs, the main one first
 
     def store(self, **arguments: Any) -> None:
         """Keeps constructor arguments unchanged; a module among them is not registered as a submodule."""
@@ -36,7 +37,7 @@ class Method(nn.Module):
     def bounded_loss(self) -> bool:
         """Whether a lower loss is a better one, so that patience may wait for it; the loss itself says where not."""
         spec = getattr(self, "loss", None)
-        return spec is None or bool(getattr(resolve("loss", spec), "bounded", True))
+        return spec is None or is_bounded(spec)
 
     def check(self, spec: GraphSpec) -> None:
         """Refuses parts that do not fit together or the graph, before anything is written or computed."""
@@ -78,6 +79,11 @@ class Method(nn.Module):
     def diagnostics(self, outputs: Outputs) -> dict[str, float]:
         """Numbers about what was learned that a reader of the result should see, by name."""
         return {}
+
+
+def is_bounded(spec: Any) -> bool:
+    """Whether a lower value of a loss is a better one; losses without a lower bound say so."""
+    return bool(getattr(resolve("loss", spec), "bounded", True))
 
 
 def build_loss(spec: Any, channels: int) -> Any:

@@ -56,6 +56,7 @@ class Recommender(Method):
     """
 
     kind: ClassVar[str] = "rec"
+    embedding_names: ClassVar[tuple[str, ...]] = ("user", "item")
     needs_features: ClassVar[bool] = False
 
     embedding_dim: int

@@ -16,7 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from gcl.core.context import Prepared
-from gcl.core.errors import ConfigError
+from gcl.core.errors import ConfigError, unknown
 from gcl.core.files import write_json
 from gcl.core.graph import Graph
 from gcl.core.report import Report
@@ -165,7 +165,10 @@ def check(settings: Mapping[str, Any], data: Dataset) -> None:
     trainer: Trainer = resolve("trainer", settings["trainer"])
     if trainer.select == "validation" and not evaluators:
         raise ConfigError("trainer.select=validation needs an evaluator; select last or loss, or add one")
-    for position, evaluator in enumerate(evaluators.values()):
+    for position, (name, evaluator) in enumerate(evaluators.items()):
+        wanted = getattr(evaluator, "embedding", None)
+        if wanted is not None and wanted not in method.embedding_names:
+            raise ConfigError(f"evaluate.{name}: {unknown('embedding', str(wanted), method.embedding_names)}")
         _, held = evaluator.split(data.graph, seed=settings["seeds"][0])
         if trainer.select == "validation" and position == 0 and getattr(held, "validation", "") == "none":
             raise ConfigError(
@@ -303,6 +306,9 @@ def _run_seed(
     watch.lap()
     seconds["train"] = round(fit.wall_time, 3)  # with what was spent before a resumption
     outputs = files.to_cpu(method.outputs(placed))
+    interactions = known_pairs(data.graph) if method.kind == "rec" else {}
+    if place is not None:  # before scoring, so that an evaluator that fails costs no training
+        files.save_trained(place, method, outputs, interactions, data.node_ids, data.other_ids)
     scores["trained"] = score(evaluators, outputs, held, seed)
     seconds["evaluate"] = watch.lap()
     run = SeedRun(
@@ -323,11 +329,11 @@ def _run_seed(
         method=method,
         prepared=prepared,
         spec=graph.spec,
-        interactions=known_pairs(data.graph) if method.kind == "rec" else {},
+        interactions=interactions,
         fingerprints=fingerprints,
     )
     if place is not None:
-        run.write(place, data.node_ids, data.other_ids)
+        run.write_result(place)
     return run
 
 

@@ -74,10 +74,11 @@ class SeedRun:
         """
         if self.method is None or self.prepared is None:
             raise ConfigError("this run was read from a folder and holds no weights; copy the folder instead")
-        files.save_tensors(place / files.MODEL, self.method.state_dict())
-        files.save_outputs(place / files.EMBEDDINGS, self.outputs, ids, other_ids)
-        if self.interactions:
-            files.save_tensors(place / files.INTERACTIONS, self.interactions)
+        files.save_trained(place, self.method, self.outputs, self.interactions, ids, other_ids)
+        self.write_result(place)
+
+    def write_result(self, place: RunDirectory) -> None:
+        """Marks a run whose weights and embeddings are written as finished."""
         write_json(place / files.RESULT, self.to_json())
 
     @classmethod

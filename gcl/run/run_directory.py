@@ -212,6 +212,21 @@ def kind_of(settings: Mapping[str, Any]) -> str | None:
     return getattr(find_class("method", settings["method"]["name"]), "kind", None)
 
 
+def save_trained(
+    place: RunDirectory,
+    method: Method,
+    outputs: Outputs,
+    interactions: Mapping[str, Tensor],
+    ids: list[str] | None,
+    other_ids: Mapping[str, list[str]] = {},
+) -> None:
+    """Writes what training gave: weights, embeddings and, of a recommender, the pairs of every part."""
+    save_tensors(place / MODEL, method.state_dict())
+    save_outputs(place / EMBEDDINGS, outputs, ids, other_ids)
+    if interactions:
+        save_tensors(place / INTERACTIONS, interactions)
+
+
 def save_outputs(path: Path, outputs: Outputs, ids: list[str] | None, other_ids: Mapping[str, list[str]] = {}) -> None:
     """Writes embeddings by name, with the ids of their rows; an assignment and extras beside them."""
     tensors = dict(outputs.embeddings)

@@ -13,6 +13,7 @@ from gcl.core.adjacency import Adjacency
 from gcl.core.context import Outputs
 from gcl.core.errors import ConfigError, DataError, NonFiniteError
 from gcl.core.graph import Graph
+from gcl.core.streams import Streams
 from gcl.data.load import load_dataset
 from gcl.evaluate import heco_protocol as module
 from gcl.evaluate.heco_protocol import fit_heco_probes, heco_protocol, heco_validation
@@ -245,7 +246,7 @@ def test_evaluator_is_the_function(make_task):
     _, held = evaluator.split(graph_of(y, splits), seed=0)
     outputs = Outputs({"embedding": z})
     report = evaluator.evaluate(outputs, held, seed=0)
-    alone = heco_protocol(z, y, splits[:, 1], generator=evaluator._generator(0), **numbers)
+    alone = heco_protocol(z, y, splits[:, 1], generator=Streams(0).generator("evaluate"), **numbers)
     assert report == alone
     assert report.details["steps"] == 200
     assert evaluator.validate(outputs, held)["accuracy"] == pytest.approx(np.mean(alone.details["valid_accuracy"]))
@@ -253,9 +254,9 @@ def test_evaluator_is_the_function(make_task):
 
 
 def test_default_steps_are_the_protocols():
-    steps = {name: NodeClassification(protocol=name)._steps for name in ("linear-adam", "heco")}
+    steps = {name: NodeClassification(protocol=name)._settings["steps"] for name in ("linear-adam", "heco")}
     assert steps == {"linear-adam": 3000, "heco": 200}
-    assert NodeClassification(protocol="heco", steps=7)._steps == 7
+    assert NodeClassification(protocol="heco", steps=7)._settings["steps"] == 7
 
 
 @pytest.mark.parametrize("protocol", ["linear", "linear-adam", "heco"])

@@ -27,7 +27,8 @@ def graph_of(y, splits=None) -> Graph:
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_validation_and_choice_do_not_see_test_labels(make_task, protocol):
     z, y, _ = make_task(num_nodes=150)
-    evaluator = NodeClassification(protocol=protocol, num_splits=1, steps=60)
+    steps = {"steps": 60} if protocol in ("linear-adam", "heco") else {}
+    evaluator = NodeClassification(protocol=protocol, num_splits=1, **steps)
     _, held = evaluator.split(graph_of(y), seed=0)
     test = (held.splits[:, 0] == 2).nonzero().squeeze(1)
     poisoned = y.clone()
@@ -100,7 +101,12 @@ def test_arguments_are_stored_unchanged_and_resolve_back():
         ({"protocol": "linaer"}, "did you mean 'linear'"),
         ({"num_splits": 0}, "num_splits must be a whole number from 1"),
         ({"num_splits": True}, "num_splits"),
-        ({"steps": 0}, "steps"),
+        ({"protocol": "heco", "steps": 0}, "steps"),
+        ({"steps": 9}, "steps is for protocol linear-adam and heco, not linear; leave it out"),
+        ({"protocol": "grace", "learning_rate": 0.1}, "learning_rate is for protocol linear-adam and heco, not grace"),
+        ({"protocol": "linear-adam", "weight_decay": 0.1}, "weight_decay is for protocol heco, not linear-adam"),
+        ({"protocol": "linear-adam", "num_probes": 2}, "num_probes is for protocol heco"),
+        ({"protocol": "linear-adam", "learning_rate": 0}, "learning_rate must be a positive number"),
         ({"splits": "random"}, "unknown splits"),
         ({"protocol": "grace", "splits": "stored"}, "makes its own"),
     ],

@@ -647,6 +647,11 @@ def test_augmenters_of_the_package_serve_here(graph):
 def test_what_does_not_fit_is_refused_before_training(graph):
     for method, text in (
         (LightGCL(contrast={"name": "infonce"}, negatives="sampled"), "sampled keys"),
+        (
+            LightGCL(contrast={"name": "one_way_infonce", "num_clusters": 3}, negatives="sampled"),
+            "num_clusters=3 makes clusters of all keys and negatives=sampled",
+        ),
+        (SGL(contrast={"name": "weighted_infonce", "num_clusters": [99]}), "num_clusters=99 clusters cannot be made"),
         (LightGCL(contrast={"name": "progcl"}), "negative_weights"),
     ):
         with pytest.raises(ConfigError, match=text):
@@ -675,3 +680,19 @@ def test_registered_by_name():
         assert not method.needs_features
     assert isinstance(BPRMF().prepare(interactions(random_interactions()), Streams(0)), Prepared)
     assert Batch.__dataclass_fields__.keys() >= {"index", "positives", "negatives"}
+
+
+def test_losses_with_parameters_of_their_own_get_them_for_each_side(graph):
+    method = ready(SGL(**SMALL, contrast="adaptive_infonce"), graph)
+    streams = Streams(0)
+    method.training_step(first_batch(method, graph), CLOCK, streams).loss.backward()
+    for loss in method.contrast_:
+        assert all(bool(parameter.grad.any()) for parameter in loss.parameters() if parameter.grad is not None)
+        assert any(parameter.grad is not None for parameter in loss.parameters())
+
+
+def test_a_contrast_without_a_lower_bound_makes_the_loss_one():
+    adaptive = {"name": "adaptive_infonce", "normalize_weights": False}
+    assert SGL(**SMALL).bounded_loss
+    assert not SGL(**SMALL, contrast=adaptive).bounded_loss
+    assert SGL(**SMALL, contrast=adaptive, contrast_weight=0.0).bounded_loss

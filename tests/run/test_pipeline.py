@@ -24,6 +24,7 @@ from gcl.core.report import Report
 from gcl.core.resolve import find_class, names
 from gcl.data.load import load_dataset
 from gcl.encoders.gcn import GCN
+from gcl.evaluate.clustering import Clustering
 from gcl.losses.infonce import InfoNCE
 from gcl.losses.nt_xent import NTXent
 from gcl.methods.grace import GRACE
@@ -288,6 +289,25 @@ def test_a_family_of_experiments_is_found_by_either_spelling():
     assert (path.parent.name, path.stem) == ("pot-grace", "cora")
     with pytest.raises(ConfigError, match="pot-grace"):
         experiment_method("pot-grase")
+
+
+def test_an_embedding_that_a_method_does_not_give_is_refused_before_training(tmp_path):
+    for method, dataset, name in (("grace", "karate", "last_pass"), ("pamc", "karate", "typo")):
+        evaluate = {"scored": {"name": "clustering", "embedding": name}}
+        with pytest.raises(ConfigError, match=f"evaluate.scored: unknown embedding '{name}'"):
+            gcl.pipeline(method, dataset, trainer={"epochs": 1}, evaluate=evaluate, out=tmp_path / method)
+        assert not (tmp_path / method).exists()
+
+
+def test_an_evaluator_that_fails_costs_no_training(tmp_path):
+    class Fails(Clustering):
+        def evaluate(self, outputs, held, *, seed):
+            raise DataError("cannot be scored")
+
+    with pytest.raises(DataError, match="cannot be scored"):
+        gcl.pipeline("grace", "karate", trainer={"epochs": 1}, floors=False, evaluate={"own": Fails()}, out=tmp_path / "run")
+    run = gcl.open_run(tmp_path / "run")
+    assert torch.equal(run.embed(load_dataset("karate").graph).main, run.embeddings["embedding"])
 
 
 def test_a_reproduction_with_changes_names_them_and_needs_a_folder(tmp_path, data_root):
