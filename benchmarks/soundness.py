@@ -96,7 +96,7 @@ def problem(generator: torch.Generator, slope: float, deletion: str) -> dict[str
 
     scores = {
         "reference": reference_score(plain, lambda y: matrices[view].t() @ y, product, hidden, layers, w),
-        "target": target_score(plain, times, product, hidden, layers, w),
+        "target": target_score(plain, times, times, product, hidden, layers, w),
         "relaxed": relaxed_score(tight, tight, times, product, seen, layers, w),
         "certified, entry-wise": certified_score(plain, plain, product, layers, w),
         "certified, tight (training)": certified_score(tight, tight, product, layers, w),

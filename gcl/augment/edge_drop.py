@@ -38,6 +38,7 @@ class EdgeDrop(Augmenter):
         self.drop_prob = drop_prob
         self.symmetric = symmetric
         self.exact = exact
+        self.drops_all = drop_prob == 1
 
     def augment(self, view: View, generator: Generator | None) -> View:
         """The view with arcs dropped."""

@@ -15,7 +15,7 @@ from gcl.core.errors import DataError
 from gcl.core.operator import Operator
 from gcl.core.view import View
 from gcl.encoders.activation import Activation, ActivationName
-from gcl.ops.feature_product import feature_product
+from gcl.ops.feature_product import feature_product, masked_weight
 from gcl.ops.matmul import linear
 
 
@@ -61,7 +61,7 @@ class AffineStack(nn.Module):
                 f"the encoder was built for {self.weights[0].shape[0]} feature columns and got {features.shape[1]}; "
                 f"build it again with this graph's spec"
             )
-        first = _masked_rows(self.weights[0], view.feature_mask.get(view.graph.target))
+        first = masked_weight(self.weights[0].t(), view.feature_mask.get(view.graph.target)).t()
         x = self._layer(0, features, first, operator, trace)
         for index in range(1, len(self.weights)):
             x = F.dropout(x, self.dropout, self.training)
@@ -92,11 +92,6 @@ class AffineStack(nn.Module):
         if trace is not None:
             trace.append(LayerTrace(x, preactivation, product))
         return self.activation(preactivation)
-
-
-def _masked_rows(weight: Tensor, mask: Tensor | None) -> Tensor:
-    """A weight ``[F, out]`` without the rows of masked feature columns: X diag(mask) W without a copy of X."""
-    return weight if mask is None else mask.to(weight.dtype).unsqueeze(1) * weight
 
 
 def _propagate(operator: Operator | None, x: Tensor | Adjacency, weight: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from gcl.core.adjacency import Adjacency
 from gcl.core.errors import DataError
 from gcl.core.graph_spec import GraphSpec
-from gcl.ops.feature_product import feature_product
+from gcl.ops.feature_product import feature_product, masked_weight
 from gcl.ops.matmul import linear
 
 Initial = Literal["linear", "xavier"]
@@ -64,10 +64,8 @@ class TypeProjection(nn.Module):
                 f"alone; this graph has {num_nodes}"
             )
         if x is None:
-            table = self.layer.weight.t()
-            projected = (table if keep is None else table * keep.to(table).unsqueeze(1)) + self.layer.bias
+            projected = masked_weight(self.layer.weight, keep).t() + self.layer.bias
         else:
-            x = x if isinstance(x, Adjacency) else x.to(self.layer.weight.dtype)
             projected = feature_product(x, self.layer.weight, self.layer.bias)
         return F.elu(F.dropout(projected, self.dropout, self.training and dropout))
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gcl.ops.budgeted_bounds import BudgetedBounds
 from gcl.ops.compactness import BoundedLayer, certified_score, weighted_interval
-from gcl.ops.relaxation import Interval, activation_interval, intercept_term, relax
+from gcl.ops.relaxation import Interval, activation_interval, intercept_term, losing, relax
 from gcl.ops.sparse_product import dot_arcs
 
 
@@ -102,8 +102,8 @@ def _along_paths(
     middle, radius = _middle(ends, layer.bias)
     slope, intercept = relax(middle, radius, layer.slope)
     row, col = bounds.looped.row.long(), bounds.looped.col.long()
-    losing = back.clamp(max=0) if layer.slope <= 1 else back.clamp(min=0)
-    constant = dot_arcs(bounds.looped, back, slope * layer.bias) + dot_arcs(bounds.looped, losing, intercept)
+    lost = losing(back, layer.slope)
+    constant = dot_arcs(bounds.looped, back, slope * layer.bias) + dot_arcs(bounds.looped, lost, intercept)
 
     def weigh(rows: Tensor, neighbors: Tensor) -> Tensor:
         inner = back[row[rows]] * slope[col[rows]]  # [p, h]

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from gcl.ops.matmul import linear
@@ -34,6 +35,24 @@ class BoundedLayer:
     weight: Tensor  # [in, out]
     bias: Tensor  # [out]
     slope: float
+
+
+def affine_forward(
+    propagate: Callable[[Tensor], Tensor], product: Tensor, layers: Sequence[BoundedLayer]
+) -> tuple[Tensor, Tensor]:
+    r"""The input of the last layer's weight, and the embeddings.
+
+    Args:
+        propagate: multiplies by the graph's :math:`\hat A`.
+        product: :math:`X W_1`, ``[N, h]``.
+        layers: one or more; of one, the first result is ``product`` itself.
+    """
+    before, hidden, image = product, product, product
+    for index, layer in enumerate(layers):
+        if index:
+            image = linear(hidden, layer.weight.t())
+        before, hidden = hidden, F.leaky_relu(propagate(image) + layer.bias, layer.slope)
+    return before, hidden
 
 
 def contrast_direction(z: Tensor, rows: Tensor | None = None) -> Tensor:
@@ -127,8 +146,9 @@ def reference_score(
 
 
 def target_score(
-    bounds: PropagationBounds,
+    outer: PropagationBounds,
     propagate: Callable[[Tensor], Tensor],
+    propagate_rows: Callable[[Tensor], Tensor],
     product: Tensor,
     hidden_product: Tensor,
     layers: Sequence[BoundedLayer],
@@ -137,11 +157,20 @@ def target_score(
     r"""As :func:`reference_score`, but two-hop sums get the weights of the node that is scored. **Not a bound.**
 
     .. math:: c_i = \Lambda_{1,i} \cdot (\hat A^2 X W_1)_i + (\hat A 1)_i\, k^1_i + k^2_i
+
+    Args:
+        outer: the rows of ``bounds`` that are wanted, n of N.
+        propagate: multiplies by the view's :math:`\hat A`.
+        propagate_rows: multiplies by the wanted rows of it.
+        product: :math:`X W_1`, ``[N, h]``.
+        hidden_product: :math:`H W_2` with the hidden layer H of the unperturbed graph, ``[N, d]``.
+        layers: both layers.
+        direction: w of the wanted rows, ``[n, d]``.
     """
-    reached = propagate(propagate(product))
-    sums, own, constant = _two_layers(bounds, product, reached, hidden_product, layers, direction)
-    ones = torch.ones_like(sums).unsqueeze(1)
-    return sums + propagate(ones).squeeze(1) * own + constant
+    reached = propagate_rows(propagate(product))
+    sums, own, constant = _two_layers(outer, product, reached, hidden_product, layers, direction)
+    ones = product.new_ones(product.shape[0], 1)
+    return sums + propagate_rows(ones).squeeze(1) * own + constant
 
 
 def _two_layers(

@@ -64,7 +64,7 @@ class PropagationBounds:
 
         Raises:
             ConfigError: an unknown ``deletion``.
-            DataError: a rectangle, weights, a budget of another shape, or ``edges`` on a directed graph.
+            DataError: a rectangle, weights, hidden arcs, a budget of another shape, or ``edges`` on a directed graph.
         """
         if deletion not in get_args(Deletion):
             raise ConfigError(unknown("deletion", str(deletion), get_args(Deletion)))
@@ -156,18 +156,14 @@ def check_boundable(adjacency: Adjacency) -> None:
 
 
 def with_loops(adjacency: Adjacency) -> Adjacency:
-    """The stored arcs without weights, with exactly one self-loop in every row; made once for a structure."""
+    """The arcs of a graph without weights or mask, with exactly one self-loop a row; made once for a structure."""
     if "with_loops" not in adjacency.derived:
-        whole = adjacency.without_self_loops() if adjacency.keep is None else _unmasked(adjacency).without_self_loops()
+        whole = adjacency.without_self_loops()
         loops = torch.arange(adjacency.shape[0], device=adjacency.device).expand(2, -1)
         arcs = torch.cat([torch.stack([whole.col.long(), whole.row.long()]), loops], dim=1)
         adjacency.derived["with_loops"] = Adjacency.from_edge_index(arcs, adjacency.shape)
     looped: Adjacency = adjacency.derived["with_loops"]
     return looped
-
-
-def _unmasked(adjacency: Adjacency) -> Adjacency:
-    return dataclasses.replace(adjacency, keep=None)
 
 
 def deletion_budget(drop_prob: Tensor, adjacency: Adjacency, *, keep_neighbor: bool = True) -> Tensor:

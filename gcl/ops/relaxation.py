@@ -44,8 +44,7 @@ def _position(middle: Tensor, radius: Tensor) -> Tensor:
 
 def intercept_term(weight: Tensor, intercept: Tensor, slope: float) -> Tensor:
     """What the lines of :func:`relax` lose against weights of either sign, summed over columns, ``[n]``."""
-    losing = weight.clamp(max=0) if slope <= 1 else weight.clamp(min=0)
-    return (losing * intercept).sum(1)
+    return (losing(weight, slope) * intercept).sum(1)
 
 
 def activation_interval(middle: Tensor, radius: Tensor, slope: float) -> Interval:
@@ -89,9 +88,9 @@ class _RelaxedStep(torch.autograd.Function):
         weights, constant = torch.empty_like(v), v.new_empty(v.shape[0])
         half = (1 - slope) / 2
         for here in rows_at_a_time(v):
-            t, losing = _position(middle[here] + bias, radius[here]), _losing(v[here], slope)
-            losing.mul_(radius[here]).mul_(half)  # v⁻ T / (1 - t²)
-            torch.sum(losing.addcmul_(losing, t * t, value=-1), 1, out=constant[here])
+            t, lost = _position(middle[here] + bias, radius[here]), losing(v[here], slope)
+            lost.mul_(radius[here]).mul_(half)  # v⁻ T / (1 - t²)
+            torch.sum(lost.addcmul_(lost, t * t, value=-1), 1, out=constant[here])
             torch.mul(t.mul_(half).add_(slope + half), v[here], out=weights[here])
         return weights, constant.add_(weights @ bias)
 
@@ -110,7 +109,7 @@ class _RelaxedStep(torch.autograd.Function):
             s = t * half + (slope + half)
             grad_bias += (s * part).t() @ grad_constant[here]
             # of T, as it enters k: g v⁻; T = half * radius * (1 - t²)
-            to_intercept = _losing(part, slope).mul_(g)
+            to_intercept = losing(part, slope).mul_(g)
             rest = (t * t).neg_().add_(1).mul_(r).mul_(half).mul_(g)
             rest.mul_(_lost(part, slope))
             torch.addcmul(rest, s, to_weights, out=grad_v[here])
@@ -124,11 +123,11 @@ class _RelaxedStep(torch.autograd.Function):
         return grad_middle, grad_radius, grad_v, grad_bias, None
 
 
-def _losing(v: Tensor, slope: float) -> Tensor:
+def losing(v: Tensor, slope: float) -> Tensor:
     """The weights that meet the line with the intercept: the negative ones, where that is the upper line."""
     return v.clamp(max=0) if slope <= 1 else v.clamp(min=0)
 
 
 def _lost(v: Tensor, slope: float) -> Tensor:
-    """1 where :func:`_losing` is the weight itself."""
+    """1 where :func:`losing` is the weight itself."""
     return ((v < 0) if slope <= 1 else (v > 0)).to(v.dtype)

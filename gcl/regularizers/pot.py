@@ -17,13 +17,14 @@ from gcl.core.graph import Graph
 from gcl.core.view import View
 from gcl.ops.compactness import (
     BoundedLayer,
+    affine_forward,
     certified_score,
     contrast_direction,
     reference_score,
     relaxed_score,
     target_score,
 )
-from gcl.ops.feature_product import feature_product
+from gcl.ops.feature_product import feature_product, masked_weight
 from gcl.ops.matmul import linear
 from gcl.ops.propagation import Propagation
 from gcl.ops.propagation_bounds import Deletion, PropagationBounds, check_boundable, deletion_budget
@@ -31,6 +32,8 @@ from gcl.regularizers.boundable import (
     bounded_layers,
     check_encoder,
     check_part,
+    check_same,
+    checked_probability,
     deletion_of,
     masks_features,
     named_parts,
@@ -75,12 +78,13 @@ class POT(Regularizer):
         rows: ``full`` scores nodes with all their neighbours; ``block`` cuts everything to the scored nodes, as the
             authors' program does where the loss runs on a subset. No difference where all nodes are scored.
         batch_size: how many nodes to score in a step, drawn afresh from those that the loss runs on; ``None`` = all.
+            It saves work except with ``reference`` and ``rows="full"``, whose two-hop sums need every node's weights.
         keep_neighbor: whether every node keeps a neighbour, in the budgets.
         tight: let an arc that no budget reaches stay for certain, in ``relaxed`` and ``certified``.
 
     Raises:
         ConfigError: a value out of range; in training, an encoder or augmenter that it cannot bound, by name.
-        DataError: a graph with edge weights or of several node types.
+        DataError: a graph with edge weights, with arcs that a mask hides, or of several node types.
     """
 
     def __init__(
@@ -145,7 +149,9 @@ class POT(Regularizer):
                 "and says nothing of other masks"
             )
         if all(getattr(part, "keeps_edges", False) or getattr(part, "drop_prob", 1) == 0 for _, part in parts):
-            said.append("no view drops edges, so the budgets of POT are 0 and its scores are the values themselves")
+            exact = self.mode not in SURROGATES and self.tight
+            then = " and its bounds are the values themselves" if exact else ""
+            said.append(f"no view drops edges, so the budgets of POT are 0{then}")
         return said
 
     def prepare(self, graph: Graph, augmenters: Sequence[Any]) -> Mapping[str, Tensor]:
@@ -153,9 +159,7 @@ class POT(Regularizer):
         check_boundable(graph.adjacency)
         tensors = {}
         for index, augmenter in enumerate(augmenters, start=1):
-            probability = augmenter.edge_drop_prob(graph)
-            if probability.numel() and bool((probability >= 1).all()):
-                raise ConfigError(f"view{index} drops every edge with probability 1; POT needs a probability below 1")
+            probability = checked_probability(augmenter, graph, f"view{index}", "POT")
             budget = deletion_budget(probability, graph.adjacency, keep_neighbor=self.keep_neighbor)
             tensors[f"budget{index}"] = budget
             tensors[f"edges{index}"] = torch.tensor(int(deletion_of(augmenter) == "edges"))
@@ -179,7 +183,7 @@ class POT(Regularizer):
             self._known = id(context.encoder)
         seen = []
         if self.mode == "relaxed":
-            seen = [trace[0].preactivation.to(precision) for trace in context.traces]
+            seen = [self._preactivation(context, view, layers[0], products[-view]) for view in range(2)]
         for trace in context.traces:
             trace.clear()  # on a large graph what is not needed any more is a third of the memory
         hidden: list[Tensor] = []
@@ -207,7 +211,10 @@ class POT(Regularizer):
 
     def extra_repr(self) -> str:
         """The arguments."""
-        return f"weight={self.weight}, mode={self.mode!r}, rows={self.rows!r}, batch_size={self.batch_size}"
+        return (
+            f"weight={self.weight}, mode={self.mode!r}, rows={self.rows!r}, batch_size={self.batch_size}, "
+            f"keep_neighbor={self.keep_neighbor}, tight={self.tight}"
+        )
 
     # -- helpers -----------------------------------------------------------------------------------------------------
 
@@ -235,6 +242,14 @@ class POT(Regularizer):
         found: PropagationBounds = memo[key][1]
         return found
 
+    @staticmethod
+    def _preactivation(context: StepContext, view: int, layer: BoundedLayer, product: Tensor) -> Tensor:
+        """Of a view's first layer, ``[N, h]``: what the encoder made on its way, if it kept that."""
+        trace = context.traces[view]
+        if trace:
+            return trace[0].preactivation.to(product.dtype)
+        return Propagation(context.views[view].relation(), normalize="gcn").matmul(product) + layer.bias
+
     def _surrogate(
         self,
         context: StepContext,
@@ -247,16 +262,18 @@ class POT(Regularizer):
         """Scores of ``reference`` and ``target``."""
         bounds, other = self._bounds(context, view, tight=False), context.embeddings[1 - view]
         operator = Propagation(context.views[view].relation(), normalize="gcn")
-        block = rows if self.rows == "block" else None
-        if block is not None:
-            bounds, product, other = bounds.block(block, block), product[block], other[block]
-            every = torch.arange(block.numel(), device=block.device)
-            operator = Propagation(operator.rows(block).adjacency.subgraph(every, block), normalize="none")
-        if self.mode == "reference":
-            operator = operator.t()
-        score = reference_score if self.mode == "reference" else target_score
-        scores = score(bounds, operator.matmul, product, hidden_product, layers, contrast_direction(other))
-        return scores if rows is None or block is not None else scores[rows]
+        if self.rows == "block" and rows is not None:
+            bounds, product, other = bounds.block(rows, rows), product[rows], other[rows]
+            every = torch.arange(rows.numel(), device=rows.device)
+            operator = Propagation(operator.rows(rows).adjacency.subgraph(every, rows), normalize="none")
+            rows = None
+        if self.mode == "target":
+            outer, wanted = (bounds, operator) if rows is None else (bounds.block(rows), operator.rows(rows))
+            direction = contrast_direction(other, rows)
+            return target_score(outer, operator.matmul, wanted.matmul, product, hidden_product, layers, direction)
+        direction = contrast_direction(other)
+        scores = reference_score(bounds, operator.t().matmul, product, hidden_product, layers, direction)
+        return scores if rows is None else scores[rows]
 
     def _bound(
         self,
@@ -292,19 +309,11 @@ def _check_same(
     Raises:
         ConfigError: embeddings that are not what its affine layers give.
     """
-    for index, (view, z) in enumerate(zip(context.views, context.embeddings, strict=True)):
+    for index, (view, own) in enumerate(zip(context.views, context.embeddings, strict=True)):
         operator = Propagation(view.relation(), normalize="gcn")
-        hidden = image = products[-index]
-        for depth, layer in enumerate(layers):
-            if depth:
-                image = linear(hidden, layer.weight.t())
-            hidden = F.leaky_relu(operator.matmul(image) + layer.bias, layer.slope)
+        _, z = affine_forward(operator.matmul, products[-index], layers)
         # NaN is left to the trainer, which names the parameter
-        if float((hidden - z).abs().max()) > limit * max(float(hidden.abs().max()), 1e-30):
-            raise ConfigError(
-                f"the encoder {type(context.encoder).__name__} does not give what its affine_layers() give with GCN's "
-                "matrix (one self-loop, symmetric normalisation by in-degrees), so POT cannot bound it; use gcn"
-            )
+        check_same(context.encoder, own, z, "POT cannot bound it", limit=limit)
 
 
 # -- products of features ----------------------------------------------------------------------------------------------
@@ -323,10 +332,7 @@ def _products(context: StepContext, weight: Tensor) -> list[Tensor]:
 
 
 def _product(view: View, weight: Tensor) -> Tensor:
-    mask = view.feature_mask.get(view.graph.target)
-    if mask is not None:
-        weight = mask.to(weight.dtype).unsqueeze(1) * weight
-    return feature_product(view.features(), weight.t())
+    return feature_product(view.features(), masked_weight(weight.t(), view.feature_mask.get(view.graph.target)))
 
 
 def _hidden_product(graph: Graph, product: Tensor, layers: Sequence[BoundedLayer], rows: Tensor | None) -> Tensor:

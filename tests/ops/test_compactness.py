@@ -386,7 +386,7 @@ def test_the_reference_agrees_with_its_dense_form(problem):
     hidden = phi(gcn_matrix(arcs) @ product + layers[0].bias, layers[0].slope) @ layers[1].weight
     found = reference_score(bounds, times(a), product, hidden, layers, w)
     torch.testing.assert_close(found, slow_reference(arcs, budget, a, x, layers, w), rtol=1e-9, atol=1e-12)
-    found = target_score(bounds, times(a), product, hidden, layers, w)
+    found = target_score(bounds, times(a), times(a), product, hidden, layers, w)
     expected = slow_reference(arcs, budget, a, x, layers, w, by_target=True)
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
 
@@ -448,7 +448,7 @@ def test_a_linear_network_is_relaxed_without_loss(problem):
     product = x @ layers[0].weight
     exact = (z * w).sum(1)
     torch.testing.assert_close(relaxed_score(bounds, bounds, times(a), product, seen[0], layers, w), exact)
-    torch.testing.assert_close(target_score(bounds, times(a), product, seen[1], layers, w), exact)
+    torch.testing.assert_close(target_score(bounds, times(a), times(a), product, seen[1], layers, w), exact)
 
 
 @settings(max_examples=25, deadline=None)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch_geometric.nn import GraphSAGE
 
 import gcl
-from gcl.augment import CommunalEdgeDrop, Compose, EdgeDrop, FeatureMask, PyGTransform
+from gcl.augment import AdaptiveEdgeDrop, CommunalEdgeDrop, Compose, EdgeDrop, FeatureMask, PyGTransform
 from gcl.core.adjacency import Adjacency
 from gcl.core.context import Batch, Clock
 from gcl.core.errors import ConfigError, DataError
@@ -262,8 +262,22 @@ def test_bounds_of_a_step_order_as_they_must(graph):
     unit = F.normalize(z)
     w = unit - (unit.sum(0) - unit) / 33
     value = F.softplus(-(z * w).sum(1)).mean()
-    assert scores["relaxed"] >= float(value.detach()) - 1e-12
-    assert scores["certified"] >= float(value.detach()) - 1e-12
+    assert float(value.detach()) < scores["relaxed"] < scores["certified"]  # of softplus(-score)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_encoder_that_keeps_no_trace_gives_the_same_term(graph, mode):
+    class Silent(GCN):
+        def forward(self, view, *, trace=None):
+            return super().forward(view)
+
+    values = []
+    for encoder in (GCN(out_channels=6, activation="prelu"), Silent(out_channels=6, activation="prelu")):
+        regularizer = {"name": "pot", "mode": mode}
+        method = GRACE(encoder=encoder, projector=SMALL["projector"], augment=VIEWS, regularizer=regularizer)
+        method, streams = ready(method, graph)
+        values.append(step(method, graph, streams).parts["regularizer"])
+    torch.testing.assert_close(*values, rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize("symmetric", [False, True])
@@ -409,8 +423,17 @@ def test_caveats_reach_into_nested_parts_and_are_said_where_nothing_is_dropped()
     nested = Compose({"both": {"name": "compose", "parts": {"edge": drop, "mask": mask}}})
     (sentence,) = POT().caveats([Compose({"edge": drop}), nested])
     assert "(view2.both.mask)" in sentence
-    (sentence,) = POT().caveats([Compose({"edge": EdgeDrop(0.0)}), Compose({})])
-    assert "no view drops edges" in sentence
+    nothing = [Compose({"edge": EdgeDrop(0.0)}), Compose({})]
+    for regularizer, exact in (
+        (POT(), False),
+        (POT(mode="target"), False),
+        (POT(mode="relaxed"), True),
+        (POT(mode="certified"), True),
+        (POT(mode="certified", tight=False), False),
+    ):
+        (sentence,) = regularizer.caveats(nothing)
+        assert "no view drops edges, so the budgets of POT are 0" in sentence
+        assert ("its bounds are the values themselves" in sentence) == exact
     assert POT().caveats([Compose({"edge": drop})] * 2) == []
 
 
@@ -476,6 +499,41 @@ def test_what_cannot_be_bounded_is_refused_by_name(graph):
         pot.check(gcn, [edge, Compose([EdgeDrop(1.0)])])
     with pytest.raises(ConfigError, match=r"PyGTransform at view1\.part0"):
         pot.check(gcn, [Compose([PyGTransform(lambda data: data)]), edge])
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        (lambda arcs: torch.full((arcs,), float("nan")), "probabilities from 0 to 1"),
+        (lambda arcs: torch.full((arcs,), -0.5), "probabilities from 0 to 1"),
+        (lambda arcs: torch.ones(arcs, dtype=torch.int64), "must give floating point"),
+        (lambda arcs: torch.rand(arcs - 1), r"must give floating point \[156\], got torch.float32 \[155\]"),
+        (lambda arcs: [0.5] * arcs, "got <class 'list'>"),
+        (lambda arcs: torch.ones(arcs), "drops every edge with probability 1"),
+    ],
+)
+def test_what_an_augmenter_says_of_its_deletions_is_checked(graph, answer, text):
+    class Own(EdgeDrop):
+        def edge_drop_prob(self, graph):
+            return answer(graph.adjacency.num_arcs)
+
+    with pytest.raises(ConfigError, match=f"view2 \\(Own\\).*{text}|view2 \\(Own\\) {text}"):
+        POT().prepare(graph, [EdgeDrop(0.3), Own(0.3)])
+
+
+def test_an_augmenter_that_drops_some_edges_for_certain_is_taken(graph):
+    adaptive = AdaptiveEdgeDrop(1.0, max_drop_prob=1.0)
+    adaptive.fit(graph, generator=torch.Generator().manual_seed(0))
+    gcn = built(GCN(out_channels=4), graph.spec)
+    POT().check(gcn, [adaptive, adaptive])
+    assert bool((POT().prepare(graph, [adaptive, adaptive])["budget1"] > 0).any())
+
+
+def test_dropout_as_a_module_is_refused(graph):
+    gcn = built(GCN(out_channels=4), graph.spec)
+    gcn.dropout = torch.nn.Dropout(0.5)
+    with pytest.raises(ConfigError, match="without dropout"):
+        POT().check(gcn, [EdgeDrop(0.3)])
 
 
 def test_a_weighted_graph_is_refused(graph):
