@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from gcl.evaluate.compactness import Compactness
 
-COLUMNS = ("id", "degree", "budget", "value", "lower", "upper", "certified", "refuted")
+COLUMNS = ("id", "degree", "budget", "value", "lower", "upper", "margin", "certified", "refuted")
 
 
 def certify(
@@ -91,7 +91,7 @@ def certify(
     if out is not None:
         _write(out, result, ids, dataset.y)
     if plot is not None:
-        plot_compactness(result, plot, title=f"{dataset.name}: {_protocol(result)}")
+        plot_compactness(result, plot, y=dataset.y, title=f"{dataset.name}: {_protocol(result)}")
     if json:
         print_json({**result.to_json(dataset.y), "dataset": dataset.name, **which, "sample_seed": seed, **files})
         return
@@ -145,7 +145,8 @@ def _print(console: Console, result: Compactness, y: Any, name: str) -> None:
 
 def _write(path: Path, result: Compactness, ids: list[str], y: Any) -> None:
     columns = [ids, result.degree.tolist(), result.budget.tolist()]
-    columns += [[repr(number) for number in part.tolist()] for part in (result.value, result.lower, result.upper)]
+    numbers = (result.value, result.lower, result.upper, result.margin)
+    columns += [[repr(number) for number in part.tolist()] for part in numbers]
     columns += [part.int().tolist() for part in (result.certified, result.refuted)]
     names = list(COLUMNS)
     if y is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,9 @@ from gcl.core.errors import ConfigError, MissingDependencyError
 from gcl.core.files import atomic_write
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from torch import Tensor
+
     from gcl.evaluate.compactness import Compactness
 
 SUFFIXES = (".png", ".svg", ".pdf")
@@ -30,12 +34,13 @@ def check_plot(path: Path) -> None:
         raise MissingDependencyError("plots need matplotlib; pip install 'torch-gcl[plot]'") from error
 
 
-def plot_compactness(result: Compactness, path: str | Path, *, title: str = "") -> Path:
-    """Draws the bounds of all nodes, sorted, and the shares of certified, open and refuted nodes by degree.
+def plot_compactness(result: Compactness, path: str | Path, *, y: Tensor | None = None, title: str = "") -> Path:
+    """Draws the bounds of all nodes, sorted, and the shares of certified, open and refuted nodes by degree and class.
 
     Args:
         result: the bounds.
         path: a new file, ``.png``, ``.svg`` or ``.pdf``.
+        y: labels, int64 ``[N]``, -1 = unlabelled; ``None`` leaves the classes out.
         title: over the picture.
 
     Raises:
@@ -47,9 +52,11 @@ def plot_compactness(result: Compactness, path: str | Path, *, title: str = "") 
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 4), layout="constrained")
+    panels = {"degree": result.by_degree()} | ({} if y is None else {"class": result.by_class(y)})
+    panels = {name: groups for name, groups in panels.items() if groups}
+    figure = Figure(figsize=(5 + 5 * len(panels), 4), layout="constrained")
     FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2)
+    left, *others = figure.subplots(1, 1 + len(panels), squeeze=False)[0]
     order = result.lower.argsort()
     rank = range(order.numel())
     left.fill_between(
@@ -72,18 +79,23 @@ def plot_compactness(result: Compactness, path: str | Path, *, title: str = "") 
         markerscale=4,
         columnspacing=1,
     )
-    groups = result.by_degree()
-    bottom = [0.0] * len(groups)
-    for state, color in COLORS.items():
-        heights = [group[state] for group in groups.values()]
-        right.bar(list(groups), heights, bottom=bottom, color=color, label=state, width=0.8)
-        bottom = [low + height for low, height in zip(bottom, heights, strict=True)]
-    for place, group in enumerate(groups.values()):
-        right.text(place, 1.01, f"{int(group['nodes']):,}", ha="center", va="bottom", fontsize=7)
-    right.set(xlabel="degree (number of nodes above)", ylabel="share of nodes", ylim=(0, 1.08))
-    right.tick_params("x", labelrotation=45)
-    right.legend(frameon=False, fontsize="small", ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    for axes, (name, groups) in zip(others, panels.items(), strict=True):
+        _draw_shares(axes, name, groups)
     figure.suptitle(title)
     with atomic_write(target, overwrite=False) as temporary:
         figure.savefig(temporary, dpi=150)
     return target
+
+
+def _draw_shares(axes: Axes, name: str, groups: Mapping[str, Mapping[str, float]]) -> None:
+    """One bar a group: its shares of certified, open and refuted nodes."""
+    bottom = [0.0] * len(groups)
+    for state, color in COLORS.items():
+        heights = [group[state] for group in groups.values()]
+        axes.bar(list(groups), heights, bottom=bottom, color=color, label=state, width=0.8)
+        bottom = [low + height for low, height in zip(bottom, heights, strict=True)]
+    for place, group in enumerate(groups.values()):
+        axes.text(place, 1.01, f"{int(group['nodes']):,}", ha="center", va="bottom", fontsize=7)
+    axes.set(xlabel=f"{name} (number of nodes above)", ylabel="share of nodes", ylim=(0, 1.08))
+    axes.tick_params("x", labelrotation=45)
+    axes.legend(frameon=False, fontsize="small", ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))

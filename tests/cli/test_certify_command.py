@@ -32,8 +32,11 @@ def test_table_file_and_picture(gcl, trained, tmp_path):
     assert len(rows) == 34
     for row in rows:
         assert float(row["lower"]) <= float(row["upper"]) <= float(row["value"])
-        assert (row["certified"] == "1") == (float(row["lower"]) > 0)
-    assert plot.read_text().startswith("<?xml")
+        assert (row["certified"] == "1") == (float(row["lower"]) > float(row["margin"]) > 0)
+        assert (row["refuted"] == "1") == (float(row["upper"]) < -float(row["margin"]))
+    picture = plot.read_text()
+    assert picture.startswith("<?xml")
+    assert all(f"{name} (number of nodes above)" in picture for name in ("degree", "class"))
     again = gcl("certify", str(trained), "--out", str(out))
     assert again.code == 2
     assert "exists" in again.err
