@@ -14,16 +14,18 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import gcl
 from gcl.core.files import write_json
 from gcl.core.report import Report
+from gcl.core.resolve import describe
 from gcl.report.environment import describe_environment
 from gcl.run.result import SeedRun
-from gcl.run.run_directory import RunDirectory
+from gcl.run.run_directory import CONFIG, RunDirectory, read_config
+from gcl.run.settings import experiment_file, read_yaml, settle
 
 DROP_PROBS = (0.1, 0.2, 0.3)
 METRICS = ("accuracy", "macro_f1")
@@ -104,6 +106,16 @@ class Study:
     def _spec(weight: float, mode: str) -> dict[str, Any]:
         return {"weight": weight, "mode": mode, "rows": "block" if mode in ("reference", "target") else "full"}
 
+    def _settings(self, regularizer: dict[str, Any] | None) -> dict[str, Any]:
+        """The whole configuration of a run of this study."""
+        file = experiment_file(f"pot-{self.method}", self.dataset)
+        assert file is not None
+        overrides = {**self.changes, "regularizer": regularizer}
+        settings: dict[str, Any] = describe(
+            settle(self.method, self.dataset, overrides=overrides, preset=read_yaml(file))
+        )
+        return settings
+
     def _ensure(self, name: str, regularizer: dict[str, Any] | None, seeds: Iterable[int]) -> None:
         """Runs the seeds that have no record, and writes theirs."""
         missing = [seed for seed in seeds if not self._has(regularizer, seed)]
@@ -117,7 +129,16 @@ class Study:
         return any(run["seed"] == seed and run["regularizer"] == regularizer for run in self.runs)
 
     def _take(self, folder: Path, regularizer: dict[str, Any] | None, seeds: Iterable[int]) -> None:
-        """Records the finished runs of a folder."""
+        """Records the finished runs of a folder.
+
+        Raises:
+            SystemExit: the folder is of other settings than this study's.
+        """
+        if (folder / CONFIG).is_file():
+            found, wanted = read_config(folder / CONFIG), self._settings(regularizer)
+            for part in ("method", "trainer"):
+                for name in different(found[part], wanted[part]):
+                    raise SystemExit(f"{folder} was trained with other settings ({part}.{name}); give another --out")
         report = folder / "report.json"
         if regularizer is None and report.is_file():
             whole = json.loads(report.read_text(encoding="utf-8"))["scores"]
@@ -153,6 +174,16 @@ def chosen_weights(runs: list[dict[str, Any]], mode: str) -> dict[str, float]:
         name: max(first, key=lambda run: run["scores"][name]["validation"])["regularizer"]["weight"]
         for name in first[0]["scores"]
     }
+
+
+def different(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[str]:
+    """Names of the settings that both have, with other values; an older version may have had fewer."""
+    for name in found.keys() & wanted.keys():
+        one, other = found[name], wanted[name]
+        if isinstance(one, Mapping) and isinstance(other, Mapping):
+            yield from (f"{name}.{inner}" for inner in different(one, other))
+        elif one != other:
+            yield name
 
 
 def _order(run: Mapping[str, Any]) -> tuple[Any, ...]:

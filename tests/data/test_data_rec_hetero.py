@@ -311,7 +311,12 @@ def test_a_wrong_name_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "call"), [("node/wikics", "datasets.WikiCS"), ("node/amazon_computers", 'name="Computers"')]
+    ("name", "call"),
+    [
+        ("node/wikics", "datasets.WikiCS"),
+        ("node/amazon_computers", 'name="Computers"'),
+        ("node/blogcatalog", 'name="BlogCatalog"'),
+    ],
 )
 def test_sets_without_an_archive_say_how_to_get_them(tmp_path, name, call):
     with pytest.raises(DataError, match=rf"{name}\.npz") as caught:

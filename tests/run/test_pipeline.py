@@ -305,7 +305,9 @@ def test_an_evaluator_that_fails_costs_no_training(tmp_path):
             raise DataError("cannot be scored")
 
     with pytest.raises(DataError, match="cannot be scored"):
-        gcl.pipeline("grace", "karate", trainer={"epochs": 1}, floors=False, evaluate={"own": Fails()}, out=tmp_path / "run")
+        gcl.pipeline(
+            "grace", "karate", trainer={"epochs": 1}, floors=False, evaluate={"own": Fails()}, out=tmp_path / "run"
+        )
     run = gcl.open_run(tmp_path / "run")
     assert torch.equal(run.embed(load_dataset("karate").graph).main, run.embeddings["embedding"])
 
