@@ -18,7 +18,6 @@ from gcl.data.node_files import (
     SUFFIXES,
     at_line,
     edge_rows,
-    edge_weights,
     is_position,
     is_sparse,
     join_labels,
@@ -27,21 +26,29 @@ from gcl.data.node_files import (
     look_up,
     read_features,
     read_table_or_array,
+    require_common,
+    require_order,
+    row_of,
+    split_ids,
     within,
 )
+from gcl.data.repeats import refuse_repeats
+from gcl.data.table_columns import EdgeColumns, edge_columns
 from gcl.data.tables import Table
 
 
 def read_folder(path: str | os.PathLike[str]) -> tuple[Graph, list[str] | None, dict[str, Any]]:
     """The graph of a folder, the user's node ids, and facts about it (class names).
 
-    Edges are undirected and listed once or in both directions, with an optional third column of weights; a SciPy
-    matrix is taken as it is. Node ids: where ``features`` has a first column named ``id`` (else ``labels``), ids are
-    any strings and nodes come in that order. Without one, whole numbers are positions, and other ids are numbered as
-    they appear in the edges.
+    Edges are undirected and listed once or in both directions, with an optional column of weights; a SciPy matrix is
+    taken as it is, directed. Node ids: where ``features`` has a column of ids (else ``labels``), ids are any strings
+    and nodes come in that order. Without one, whole numbers are positions; other ids are numbered as they appear in the
+    edges, and refused where features, labels or splits need to know their order. Which column is what says
+    :mod:`gcl.data.table_columns`.
 
     Raises:
-        DataError: no edges file, two of a kind, ids that do not fit together, or a bad value.
+        DataError: no edges file, two of a kind, ids that do not fit together, a column of which it is not clear what it
+            holds, or a bad value.
     """
     folder = Path(path)
     files = {stem: _find(folder, stem) for stem in ("edges", "features", "labels", "splits")}
@@ -52,10 +59,18 @@ def read_folder(path: str | os.PathLike[str]) -> tuple[Graph, list[str] | None, 
     edges, labels, splits = (
         None if file is None else read_table_or_array(file, stem) for stem, file in files.items() if stem != "features"
     )
-    ids = _node_ids(edges, features, feature_ids, label_ids(labels), folder)
+    listed = {"features": feature_ids, "labels": label_ids(labels), "splits": split_ids(splits)}
+    for stem in ("features", "labels"):
+        _refuse_repeats(files[stem], stem, listed[stem])
+    columns = edge_columns(edges) if isinstance(edges, Table) else None
+    ids, in_order = _node_ids(edges, columns, features, listed, files)
+    for stem, rows_of_file in (("labels", labels), ("splits", splits)):
+        file = files[stem]
+        if file is not None and listed[stem] is None:
+            require_order(rows_of_file, file, ids, in_order=in_order)
     position = None if ids is None else {name: index for index, name in enumerate(ids)}
     num_nodes = len(ids) if ids is not None else None if features is None else features.shape[0]
-    edge_index, weight = _edges(edges, edge_file, position)
+    edge_index, weight = _edges(edges, columns, edge_file, position)
     if num_nodes is None:  # positions only: the largest id, or one label a node
         num_nodes = _count(edge_index, labels)
     count = num_nodes
@@ -84,39 +99,50 @@ def _find(folder: Path, stem: str) -> Path | None:
     return found[0] if found else None
 
 
+def _refuse_repeats(file: Path | None, stem: str, ids: list[str] | None) -> None:
+    if file is not None and ids is not None:
+        refuse_repeats(ids, str(file), lambda at: row_of(file, stem, at))
+
+
 def _node_ids(
-    edges: Any, features: Any, feature_ids: list[str] | None, label_ids: list[str] | None, folder: Path
-) -> list[str] | None:
-    """The id of each node in order, or ``None`` where ids are positions."""
-    ends = [*edges.column(0), *edges.column(1)] if isinstance(edges, Table) and edges.width >= 2 else []
-    if not isinstance(edges, Table) and not is_sparse(edges) and label_ids is not None:
+    edges: Any,
+    columns: EdgeColumns | None,
+    features: Any,
+    listed: dict[str, list[str] | None],
+    files: dict[str, Path | None],
+) -> tuple[list[str] | None, bool]:
+    """The id of each node in order, ``None`` where ids are positions; and whether a file says that order."""
+    of_labels = listed["labels"]
+    ends = [] if columns is None else [*columns.source, *columns.target]
+    if columns is None and not is_sparse(edges) and of_labels is not None:
         ends = [str(node) for node in np.unique(edges)]
-    for name, column in (("features", feature_ids), ("labels", label_ids)):
-        if column is not None and len(set(column)) != len(column):
-            repeated = next(node for node in column if column.count(node) > 1)
-            raise DataError(f"the {name} file of {folder} lists id {repeated!r} more than once; keep one row a node")
-    if feature_ids is not None:
-        return feature_ids
+    if listed["features"] is not None:
+        return listed["features"], True
     if features is not None:
         strange = next((node for node in ends if not is_position(node)), None)
         if strange is not None:
             raise DataError(
-                f"the edges of {folder} name node {strange!r} but its features have no id column to look it up in; "
+                f"{files['edges']} names node {strange!r} but {files['features']} has no id column to look it up in; "
                 "add a first column named id to the features"
             )
-        return None
-    if label_ids is not None:
-        return list(dict.fromkeys([*label_ids, *ends]))  # labels may cover a part of the nodes
+        return None, True
+    if of_labels is not None:
+        assert files["labels"] is not None
+        require_common(of_labels, ends, files["labels"])
+        ids = list(dict.fromkeys([*of_labels, *ends]))  # labels may cover a part of the nodes
+        return ids, len(ids) == len(of_labels)
     if all(is_position(node) for node in ends):
-        return None
-    return list(dict.fromkeys(ends))
+        return None, True
+    return list(dict.fromkeys(ends)), False
 
 
-def _edges(edges: Any, path: Path, position: dict[str, int] | None) -> tuple[Any, np.ndarray | None]:
+def _edges(
+    edges: Any, columns: EdgeColumns | None, path: Path, position: dict[str, int] | None
+) -> tuple[Any, np.ndarray | None]:
     """``[2, E]`` and weights, or a SciPy matrix."""
-    if isinstance(edges, Table):
-        weight = edge_weights(edges)
-        return np.stack([look_up(edges.column(at), position, at_line(edges)) for at in (0, 1)]), weight
+    if columns is not None:
+        ends = [look_up(names, position, at_line(edges)) for names in (columns.source, columns.target)]
+        return np.stack(ends), columns.weight
     if is_sparse(edges):  # its rows are positions
         return edges, None
     edges = edge_rows(edges)

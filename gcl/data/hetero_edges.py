@@ -9,7 +9,9 @@ import numpy as np
 from gcl.core.errors import DataError
 from gcl.data.edges import as_edge_index
 from gcl.data.hetero_names import RelationFile
-from gcl.data.node_files import edge_rows, edge_weights, is_sparse, naming, read_table_or_array
+from gcl.data.node_files import edge_rows, is_sparse, naming, read_table_or_array
+from gcl.data.table_columns import edge_columns
+from gcl.data.table_header import end_names
 from gcl.data.tables import Table
 
 Column = list[str] | np.ndarray  # ids as text, or whole numbers int64 [E]
@@ -49,16 +51,17 @@ class HeteroEdges:
 def read_hetero_edges(file: RelationFile) -> HeteroEdges:
     """Reads a table (source, receiver and perhaps a weight), an array ``[2, E]`` or ``[E, 2]``, or a SciPy matrix.
 
-    The rows of a matrix are sources, its columns receivers.
+    The columns of a table may be called as the two types are. The rows of a matrix are sources, its columns receivers.
 
     Raises:
-        DataError: unreadable, no edges, another number of columns, or ids that are neither text nor whole numbers.
+        DataError: unreadable, no edges, columns of which it is not clear what they hold, or ids that are neither text
+            nor whole numbers.
     """
     edges = read_table_or_array(file.path, "edges")
     if isinstance(edges, Table):
         edges = _without_heading(edges, file)
-        weight = edge_weights(edges)
-        return HeteroEdges(file, (edges.column(0), edges.column(1)), weight, edges.lines)
+        columns = edge_columns(edges, (file.source, file.receiver))
+        return HeteroEdges(file, (columns.source, columns.target), columns.weight, edges.lines)
     shape, weight = None, None
     if is_sparse(edges):
         matrix = edges.tocsr(copy=True)
@@ -77,9 +80,9 @@ def read_hetero_edges(file: RelationFile) -> HeteroEdges:
 
 def _without_heading(edges: Table, file: RelationFile) -> Table:
     """Takes a first line that names the two types for a heading, even above ids that are words."""
-    first = [cell.lower().removesuffix("_id") for cell in edges.rows[0][:2]]
-    if edges.header is not None or first != [file.source.lower(), file.receiver.lower()]:
+    first = sorted(end_names(edges.rows[0][:2]))
+    if edges.header is not None or first != sorted(end_names([file.source, file.receiver])):
         return edges
     if len(edges.rows) == 1:
         raise DataError(f"{file} holds a header but no rows; write at least one or remove the file")
-    return Table(edges.path, tuple(edges.rows[0]), edges.rows[1:], edges.lines[1:])
+    return Table(edges.path, tuple(cell.lower() for cell in edges.rows[0]), edges.rows[1:], edges.lines[1:])

@@ -16,7 +16,7 @@ from gcl.data.edges import as_edge_index, as_edge_weight, merge_edges
 from gcl.data.features import as_features
 from gcl.data.hetero_edges import HeteroEdges, read_hetero_edges
 from gcl.data.hetero_names import HeteroFiles, hetero_files
-from gcl.data.hetero_nodes import HeteroNodes, number_nodes, refuse_repeats
+from gcl.data.hetero_nodes import HeteroNodes, number_nodes
 from gcl.data.labels import as_labels, as_splits
 from gcl.data.node_files import (
     at_line,
@@ -26,7 +26,9 @@ from gcl.data.node_files import (
     naming,
     read_features,
     read_table_or_array,
+    require_order,
     row_of,
+    split_ids,
 )
 from gcl.data.reverse_relations import without_reversed
 from gcl.data.tables import TEXT, Table
@@ -36,14 +38,14 @@ def read_hetero_folder(path: str | os.PathLike[str]) -> tuple[Graph, dict[str, l
     """The graph of a folder with files ``edges_SRC_DST.*``, the user's node ids by type, and facts (class names).
 
     How names of files are read, and which type is the target, says :func:`gcl.data.hetero_names.hetero_files`. Edges
-    go from SRC to DST as they are listed, with an optional third column of weights: row *i* of a relation (node *i* of
-    DST) receives from its columns (nodes of SRC). An edge that is listed twice counts once. A SciPy matrix has a row
+    go from SRC to DST as they are listed, with an optional column of weights: row *i* of a relation (node *i* of DST)
+    receives from its columns (nodes of SRC). An edge that is listed twice counts once. A SciPy matrix has a row
     for each node of SRC and a column for each of DST. A relation that is another one turned round is left out.
 
-    Node ids: where ``nodes_TYPE`` lists them or ``features_TYPE`` has a first column named ``id`` (else
-    ``labels_TYPE``), ids are any strings and nodes come in that order. Without one, whole numbers are positions, and
-    other ids are numbered as they appear in the edges. A type without ids has as many nodes as features (else labels)
-    have rows, else one more than the largest position.
+    Node ids: where ``nodes_TYPE`` lists them or ``features_TYPE`` has a column of ids (else ``labels_TYPE``), ids are
+    any strings and nodes come in that order. Without one, whole numbers are positions, and other ids are numbered as
+    they appear in the edges. A type without ids has as many nodes as features (else labels) have rows, else one more
+    than the largest position. Which column of a table is what says :mod:`gcl.data.table_columns`.
 
     Labels ``[N]`` and splits ``[N, S]`` are those of the target; of labels of other types only the ids are read.
 
@@ -84,8 +86,8 @@ def _features(matrix: Any, path: Path, nodes: HeteroNodes) -> Tensor | Adjacency
     if path.suffix in TEXT and not np.isfinite(matrix).all():
         row, column = np.argwhere(~np.isfinite(matrix))[0].tolist()
         raise DataError(
-            f"{path} {row_of(path, row)} has {matrix[row, column]} as feature {column} of {nodes.kind!r}, which is not "
-            "finite; replace it or drop the column"
+            f"{path} {row_of(path, 'features', row)} has {matrix[row, column]} as feature {column} of {nodes.kind!r}, "
+            "which is not finite; replace it or drop the column"
         )
     with naming(str(path)):
         features = as_features(matrix)
@@ -145,27 +147,22 @@ def _attributes(files: HeteroFiles, nodes: HeteroNodes, labels: Any) -> tuple[di
     class_names: tuple[str, ...] = ()
     if labels is not None:
         path = files.by_kind["labels"][nodes.kind]
-        _require_order(path, nodes, has_ids=label_ids(labels) is not None)
+        _require_order(labels, path, nodes, label_ids(labels))
         y, class_names = join_labels(labels, nodes.count, rows)
         with naming(str(path)):
             attrs["y"] = as_labels(y, nodes.count)
     if nodes.kind in files.by_kind["splits"]:
         path = files.by_kind["splits"][nodes.kind]
         splits = read_table_or_array(path, "splits")
-        has_ids = isinstance(splits, Table) and splits.has_ids
-        _require_order(path, nodes, has_ids=has_ids)
-        if has_ids:
-            refuse_repeats(splits.column(0), path, nodes.kind)
-        codes = join_splits(splits, nodes.count, rows)
+        _require_order(splits, path, nodes, split_ids(splits))
+        codes = join_splits(splits, nodes.count, rows, noun=nodes.kind)
         with naming(str(path)):
             attrs["splits"] = as_splits(codes, nodes.count)
     return attrs, class_names
 
 
-def _require_order(path: Path, nodes: HeteroNodes, *, has_ids: bool) -> None:
+def _require_order(rows: Any, path: Path, nodes: HeteroNodes, ids: list[str] | None) -> None:
     """Refuses rows without ids where no file says the order of the nodes."""
-    if not has_ids and not nodes.in_order:
-        raise DataError(
-            f"{path} has no ids, but no file lists those of {nodes.kind!r} in order; add a first column named id, or a "
-            f"file nodes_{nodes.kind}"
-        )
+    if ids is None:
+        mend = f", or a file nodes_{nodes.kind}"
+        require_order(rows, path, nodes.ids, in_order=nodes.in_order, noun=repr(nodes.kind), mend=mend)

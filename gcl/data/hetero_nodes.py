@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,12 @@ from gcl.data.node_files import (
     look_up,
     naming,
     read_table_or_array,
+    require_common,
     row_of,
     within,
 )
+from gcl.data.repeats import refuse_repeats
+from gcl.data.table_columns import id_place
 from gcl.data.tables import Table
 
 
@@ -100,7 +103,10 @@ def number_nodes(
     if "labels" not in listed and not any(_has_words(column) for column in columns):
         return _positional(kind, ends, labels, files)
     of_labels = listed.get("labels", [])
-    ids = list(dict.fromkeys([*of_labels, *(name for column in columns for name in _names(column))]))
+    of_edges = [name for column in columns for name in _names(column)]
+    if "labels" in listed:
+        require_common(of_labels, of_edges, files.by_kind["labels"][kind])
+    ids = list(dict.fromkeys([*of_labels, *of_edges]))
     in_order = len(ids) == len(of_labels)
     for part, _ in ends:
         if part.shape is not None and not in_order:
@@ -114,7 +120,8 @@ def _listed_ids(kind: str, files: HeteroFiles, feature_ids: list[str] | None, la
     lists = {"nodes": of_nodes, "features": feature_ids, "labels": label_ids(labels)}
     listed = {name: ids for name, ids in lists.items() if ids is not None}
     for name, ids in listed.items():
-        refuse_repeats(ids, files.by_kind[name][kind], kind)
+        file = files.by_kind[name][kind]
+        refuse_repeats(ids, str(file), partial(row_of, file, name), noun=kind)
     if of_nodes is not None and feature_ids is not None and of_nodes != feature_ids:
         both = " and ".join(str(files.by_kind[name][kind]) for name in ("nodes", "features"))
         raise DataError(f"{both} list other ids of {kind!r}, or in another order; keep one of the lists")
@@ -128,26 +135,12 @@ def _read_ids(path: Path) -> list[str]:
         if is_sparse(table) or table.ndim != 1 or table.dtype.kind not in "iuU" or not table.size:
             raise DataError(f"{path} must hold a list of ids, text or whole numbers [N] with N from 1")
         return [str(name) for name in table]
-    if table.width != 1:
+    place, others = id_place(table.header, table.width, path)
+    if len(others) > (place is None):
         raise DataError(f"{path} has {table.width} columns; write one id a line, and numbers into a file of features")
-    if table.header is not None and not table.has_ids:
+    if table.header is not None and place is None:
         raise DataError(f"{path} starts with {table.header[0]!r}, an id or a heading; write the heading id above it")
-    return table.column(0)
-
-
-def refuse_repeats(ids: list[str], path: Path, kind: str) -> None:
-    """Refuses an id that a file lists twice.
-
-    Raises:
-        DataError: naming both lines.
-    """
-    first: dict[str, int] = {}
-    for at, name in enumerate(ids):
-        if first.setdefault(name, at) != at:
-            raise DataError(
-                f"{path} lists {kind} {name!r} in {row_of(path, first[name])} and in {row_of(path, at)}; keep one row "
-                "a node"
-            )
+    return table.column(place or 0)
 
 
 def _positional(kind: str, ends: Sequence[tuple[HeteroEdges, int]], labels: Any, files: HeteroFiles) -> HeteroNodes:

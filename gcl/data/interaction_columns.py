@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 
 from gcl.core.errors import DataError
-from gcl.data.tables import is_number
+from gcl.data.table_header import is_number
 
 # Names in order of preference, lower case, with "_" for "-" and blanks; RecBole's types ("user_id:token") are cut off.
 ROLES: dict[str, tuple[str, ...]] = {
@@ -27,16 +27,33 @@ def fold_name(name: str) -> str:
     return name.strip().split(":", 1)[0].lower().replace("-", "_").replace(" ", "_")
 
 
-def is_header(first: Sequence[str], second: Sequence[str], columns: Mapping[str, str | int]) -> bool:
+def is_header(
+    first: Sequence[str], second: Sequence[str], columns: Mapping[str, str | int], path: str | os.PathLike[str]
+) -> bool:
     """Whether the first line of a text table names its columns.
 
     It does where it has a name that ``columns`` asks for or that is usual for a user or an item, or where it has no
-    number at all above a line that has one.
+    number at all above a line that has one. One usual name alone may as well be an id, such as the item ``book``: then
+    :func:`find_columns` refuses the line as a header, unless the other column is given by its position.
+
+    Raises:
+        DataError: one usual name alone, and the other column is given by its position.
     """
-    names = {fold_name(cell) for cell in first}
-    if names & {*ROLES["user"], *ROLES["item"]} or any(column in first for column in columns.values()):
+    has_number = any(is_number(cell) for cell in first)
+    if any(column in first for column in columns.values()):
         return True
-    return not any(is_number(cell) for cell in first) and any(is_number(cell) for cell in second)
+    if not has_number and any(is_number(cell) for cell in second):
+        return True
+    names = {role: next((cell for cell in first if fold_name(cell) in ROLES[role]), None) for role in ("user", "item")}
+    found = {role: name for role, name in names.items() if name is not None}
+    if len(found) != 1 or not all(isinstance(columns.get(role), int) for role in names.keys() - found):
+        return bool(found)
+    if has_number:
+        return False
+    raise DataError(
+        f"the first line of {path} has {next(iter(found.values()))!r}, which may name a column or be an id; say which "
+        'by interactions={"header": true} or false'
+    )
 
 
 def find_columns(

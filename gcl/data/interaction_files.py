@@ -17,7 +17,7 @@ from gcl.data.interaction_columns import find_columns, is_header
 from gcl.data.interaction_options import InteractionOptions
 from gcl.data.interaction_parquet import add_parquet
 from gcl.data.interaction_table import InteractionTable
-from gcl.data.tables import is_number
+from gcl.data.table_header import is_number
 from gcl.data.text_cells import CellBlock, find_delimiter, read_blocks
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".dat", ".inter", ".parquet")
@@ -125,7 +125,7 @@ def _add_file(
     second = first.without_first_line().first_line()
     header = options.header
     if header is None:
-        header = is_header(first.first_line(), second, options.columns)
+        header = is_header(first.first_line(), second, options.columns, path)
     if not header and lists is None:
         lists = _is_lists(path, first, options)
     if not header and lists:

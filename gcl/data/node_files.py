@@ -12,8 +12,11 @@ import numpy as np
 
 from gcl.core.errors import DataError
 from gcl.data.archive import features_from_archive, read_npz
-from gcl.data.splits import PARTS, UNUSED
-from gcl.data.tables import TEXT, Table, read_array, read_text
+from gcl.data.repeats import refuse_repeats
+from gcl.data.splits import PARTS, SPLIT_WORDS, UNUSED
+from gcl.data.table_columns import id_place, label_column, label_row_ids, row_ids
+from gcl.data.table_header import LABEL_COLUMNS, counts_rows
+from gcl.data.tables import TEXT, Table, read_array, read_parquet, read_text
 
 SUFFIXES = {
     "edges": (*TEXT, ".npy", ".npz"),
@@ -26,33 +29,29 @@ KEYS = {"edges": ("edge_index",), "labels": ("y", "labels"), "splits": ("splits"
 
 _POSITION = re.compile(r"0|-?[1-9][0-9]*")  # not "007"; a negative one is refused later, by value
 _LONGEST = 18  # digits that surely fit int64
-_SPLIT_WORDS = {
-    **{word: code for code, word in enumerate(PARTS)},
-    "val": 1,
-    "validation": 1,
-    "": UNUSED,
-    "none": UNUSED,
-}
 
 
 def read_table_or_array(path: Path, kind: str) -> Any:
     """A :class:`Table` of a text file, an array or a SciPy matrix of another; ``kind`` is a key of ``SUFFIXES``."""
-    return read_text(path, edges=kind == "edges") if path.suffix in TEXT else read_array(path, KEYS[kind])
+    return read_text(path, kind) if path.suffix in TEXT else read_array(path, KEYS[kind])
 
 
 def read_features(path: Path) -> tuple[Any, list[str] | None]:
     """Feature matrix ``[N, F]`` (an array or a SciPy matrix) and the ids of its rows, where it has some.
 
+    An index that only counts the rows, as pandas writes it, is neither a feature nor an id.
+
     Raises:
-        DataError: a cell is not a number, or an id column without features.
+        DataError: a cell is not a number, an id column without features, or two id columns.
     """
     if path.suffix in TEXT:
-        table = read_text(path)
-        if not table.has_ids:
-            return table.numbers(), None
-        if table.width < 2:
+        table = read_text(path, "features")
+        ids, columns = row_ids(table)
+        if not columns:
             raise DataError(f"{path} has an id column but no features; add a column or remove the file")
-        return table.numbers(first=1), table.column(0)
+        return table.numbers(columns), ids
+    if path.suffix == ".parquet":
+        return _parquet_features(path)
     if path.suffix == ".npz":
         arrays, _ = read_npz(path)
         matrix = features_from_archive(arrays, path)
@@ -62,6 +61,24 @@ def read_features(path: Path) -> tuple[Any, list[str] | None]:
     if matrix.ndim != 2:
         raise DataError(f"{path} must hold a table [N, F], got {list(matrix.shape)}")
     return matrix, None
+
+
+def _parquet_features(path: Path) -> tuple[np.ndarray, list[str] | None]:
+    names, columns = read_parquet(path)
+    place, others = id_place(names, len(names), path)
+    if not others:
+        raise DataError(f"{path} has an id column but no features; add a column or remove the file")
+    matrix = np.stack([columns[at].to_numpy() for at in others], axis=1)
+    if place is None:
+        return matrix, None
+    ids = columns[place].to_pylist()
+    strange = next((at for at, name in enumerate(ids) if not isinstance(name, int | str)), None)
+    if strange is not None:
+        raise DataError(
+            f"{path} row {strange} has the id {ids[strange]!r} in column {names[place]!r}; write text or whole numbers"
+        )
+    ids = list(map(str, ids))
+    return matrix, None if counts_rows(names[place], ids) else ids
 
 
 # -- node ids --------------------------------------------------------------------------------------------------------
@@ -137,9 +154,9 @@ def within(
     return index
 
 
-def row_of(path: Path, at: int) -> str:
-    """Names the line of a row, for messages; reads a text file again for it."""
-    return f"line {read_text(path).lines[at]}" if path.suffix in TEXT else f"row {at}"
+def row_of(path: Path, kind: str, at: int) -> str:
+    """Names the line of a row, for messages; reads a text file again for it. ``kind`` is a key of ``SUFFIXES``."""
+    return f"line {read_text(path, kind).lines[at]}" if path.suffix in TEXT else f"row {at}"
 
 
 @contextmanager
@@ -152,17 +169,6 @@ def naming(where: str) -> Iterator[None]:
 
 
 # -- edges -----------------------------------------------------------------------------------------------------------
-
-
-def edge_weights(edges: Table) -> np.ndarray | None:
-    """The third column of a table of edges, float64 ``[E]``; ``None`` of two columns.
-
-    Raises:
-        DataError: another number of columns, or a weight that is not a number.
-    """
-    if edges.width not in (2, 3):
-        raise DataError(f"{edges.path} has {edges.width} columns; an edge has a source, a target and perhaps a weight")
-    return edges.numbers(first=2)[:, 0] if edges.width == 3 else None
 
 
 def edge_rows(edges: np.ndarray) -> np.ndarray:
@@ -179,10 +185,57 @@ def is_sparse(matrix: Any) -> bool:
 
 
 def label_ids(labels: Any) -> list[str] | None:
-    """The ids in labels: of a column named ``id``, or the first of two without header, as many lists have it."""
-    if isinstance(labels, Table) and (labels.has_ids or (labels.header is None and labels.width == 2)):
-        return labels.column(0)
-    return None
+    """The ids in labels, a table or an array: see :func:`gcl.data.table_columns.label_row_ids`."""
+    return label_row_ids(labels) if isinstance(labels, Table) else None
+
+
+def split_ids(splits: Any) -> list[str] | None:
+    """The ids in splits, a table or an array: see :func:`gcl.data.table_columns.row_ids`."""
+    return row_ids(splits)[0] if isinstance(splits, Table) else None
+
+
+def require_order(
+    rows: Any, path: Path, ids: list[str] | None, *, in_order: bool, noun: str = "the nodes", mend: str = ""
+) -> None:
+    """Refuses rows of labels or splits without ids where they may not be in the order of the nodes.
+
+    Args:
+        rows: a table or an array without ids.
+        path: its file.
+        ids: of the nodes; ``None`` = positions.
+        in_order: whether a file lists the nodes in this order; else some are numbered as they appear in the edges.
+        noun: what the nodes are, for messages.
+        mend: another way out, for messages.
+
+    Raises:
+        DataError: no file says the order, or an index counts the rows though the nodes have other ids.
+    """
+    if ids is None:
+        return
+    if not in_order:
+        raise DataError(
+            f"{path} has no ids, but no file lists those of {noun} in order; add a first column named id{mend}"
+        )
+    if isinstance(rows, Table) and rows.header is not None and not counts_rows("", ids):
+        index = next((name for at, name in enumerate(rows.header) if counts_rows(name, rows.column(at))), None)
+        if index is not None:
+            raise DataError(
+                f"{path} counts its rows in the column {index!r}, but the ids of {noun} are others, such as "
+                f"{ids[0]!r}; write them in a column called id, or leave the column out if the rows are in their order"
+            )
+
+
+def require_common(ids: Sequence[str], ends: Sequence[str], path: Path) -> None:
+    """Refuses ids of labels of which the edges name none: they would all be nodes without edges.
+
+    Raises:
+        DataError: with an id of each.
+    """
+    if ends and set(ids).isdisjoint(ends):
+        raise DataError(
+            f"{path} has the ids {ids[0]!r} and so on, none of which the edges name (they have {ends[0]!r} and so on); "
+            "write the same ids in both, or call the id column 'id' if it is another"
+        )
 
 
 def join_labels(
@@ -197,7 +250,7 @@ def join_labels(
     """
     if not isinstance(labels, Table):
         return labels, ()
-    classes, names = _classes(labels.column(labels.width - 1), labels)
+    classes, names = _classes(labels.column(label_column(labels)), labels)
     ids = label_ids(labels)
     if ids is None:
         return classes, names
@@ -206,26 +259,35 @@ def join_labels(
     return y, names
 
 
-def join_splits(splits: Any, num_nodes: int, look_up_rows: Callable[[list[str], Table], np.ndarray]) -> np.ndarray:
+def join_splits(
+    splits: Any, num_nodes: int, look_up_rows: Callable[[list[str], Table], np.ndarray], *, noun: str = "node"
+) -> np.ndarray:
     """Splits ``[N, S]`` from words or codes, joined on the id; nodes that are not listed are unused.
 
-    Arguments as of :func:`join_labels`; an array ``[S, N]`` is turned.
+    Arguments as of :func:`join_labels`, and ``noun``, what the nodes are, for messages; an array ``[S, N]`` is turned.
+
+    Raises:
+        DataError: an unknown word, a column of labels, or a node that is listed twice.
     """
     if not isinstance(splits, Table):
         node_last = splits.ndim == 2 and splits.shape[0] != num_nodes and splits.shape[1] == num_nodes
         return splits.T if node_last else splits
-    first = 1 if splits.has_ids else 0
-    codes = np.empty((len(splits.rows), splits.width - first), dtype=np.int64)
+    labels = next((name for name in splits.header or () if name in LABEL_COLUMNS), None)
+    if labels is not None:
+        raise DataError(f"{splits.path} has the column {labels!r} among the splits; write it into a file of labels")
+    ids, columns = row_ids(splits)
+    codes = np.empty((len(splits.rows), len(columns)), dtype=np.int64)
     for at, row in enumerate(splits.rows):
-        for column, cell in enumerate(row[first:]):
-            code = _SPLIT_WORDS.get(cell.lower(), int(cell) if cell in ("0", "1", "2", "3") else None)
+        for split, cell in enumerate(row[column] for column in columns):
+            code = SPLIT_WORDS.get(cell.lower(), int(cell) if cell in ("0", "1", "2", "3") else None)
             if code is None:
                 raise DataError(f"{splits.path} line {splits.lines[at]} has {cell!r}; use {', '.join(PARTS)} or 0 to 3")
-            codes[at, column] = code
-    if not splits.has_ids:
+            codes[at, split] = code
+    if ids is None:
         return codes
+    refuse_repeats(ids, str(splits.path), lambda at: f"line {splits.lines[at]}", noun=noun)
     joined = np.full((num_nodes, codes.shape[1]), UNUSED, dtype=np.int64)
-    joined[look_up_rows(splits.column(0), splits)] = codes
+    joined[look_up_rows(ids, splits)] = codes
     return joined
 
 

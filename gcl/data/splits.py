@@ -13,6 +13,7 @@ from gcl.core.graph import Graph
 
 TRAIN, VALID, TEST, UNUSED = 0, 1, 2, 3
 PARTS = ("train", "valid", "test", "unused")
+SPLIT_WORDS = {**{word: code for code, word in enumerate(PARTS)}, "val": 1, "validation": 1, "": UNUSED, "none": UNUSED}
 
 
 def random_split(num_nodes: int, seed: int, train: float = 0.1, valid: float = 0.1) -> Tensor:

@@ -12,10 +12,9 @@ import numpy as np
 
 from gcl.core.errors import DataError, MissingDependencyError
 from gcl.data.archive import read_npz
+from gcl.data.table_header import is_header, is_number
 
 TEXT = (".csv", ".tsv", ".txt")
-ID_NAMES = ("id", "node", "node_id", "nodeid", "name")
-HEADS = ("source", "src", "from", "node1", "head", "label", "labels", "class", "y")
 
 
 @dataclass(frozen=True)
@@ -39,40 +38,35 @@ class Table:
         """Columns."""
         return len(self.rows[0]) if self.rows else 0
 
-    @property
-    def has_ids(self) -> bool:
-        """Whether the first column names the nodes: by its header."""
-        return self.header is not None and self.header[0] in ID_NAMES
-
     def column(self, index: int) -> list[str]:
         """One column's cells."""
         return [row[index] for row in self.rows]
 
-    def numbers(self, first: int = 0) -> np.ndarray:
-        """The columns from ``first`` on as float64 ``[rows, columns]``.
+    def numbers(self, columns: Sequence[int]) -> np.ndarray:
+        """Some columns as float64 ``[rows, columns]``.
 
         Raises:
             DataError: a cell is not a number; names line and column.
         """
-        cells = [row[first:] for row in self.rows]
+        cells = [[row[at] for at in columns] for row in self.rows]
         try:
             return np.array(cells, dtype=np.float64)
         except ValueError:
             for line, row in zip(self.lines, cells, strict=True):
-                for column, cell in enumerate(row):
+                for column, cell in zip(columns, row, strict=True):
                     if not is_number(cell):
                         raise DataError(
-                            f"{self.path} line {line} has {cell!r} in column {first + column + 1}, which is not a "
-                            "number; replace it, or name an id column 'id' in the first line"
+                            f"{self.path} line {line} has {cell!r} in column {column + 1}, which is not a number; "
+                            "replace it, or name an id column 'id' in the first line"
                         ) from None
             raise
 
 
-def read_text(path: Path, *, edges: bool = False) -> Table:
+def read_text(path: Path, kind: str) -> Table:
     """Reads a delimited text file: comma, semicolon, tab or blanks; lines that start with ``#`` are comments.
 
-    The first line is a header where its first cell is ``id``, ``node``, ``source``, ``label`` or the like, or where
-    none of its cells is a number though the whole last column below is (of ``edges`` without weights: both columns).
+    Whether the first line is a header depends on what the table holds, which is ``kind``: see
+    :func:`gcl.data.table_header.is_header`.
 
     Raises:
         DataError: unreadable, empty, or rows of different lengths.
@@ -96,7 +90,7 @@ def read_text(path: Path, *, edges: bool = False) -> Table:
         if len(row) != len(rows[0]):
             raise DataError(f"{path} line {at} has {len(row)} cells, expected {len(rows[0])} as in the first line")
     header = None
-    if _is_header(rows, edges):
+    if is_header(rows, kind):
         header = tuple(cell.lower() for cell in rows[0])
         rows, numbers = rows[1:], numbers[1:]
     if not rows:
@@ -105,16 +99,13 @@ def read_text(path: Path, *, edges: bool = False) -> Table:
 
 
 def read_array(path: Path, keys: Sequence[str]) -> Any:
-    """An array from ``.npy``, ``.npz`` (one of ``keys``, or its only one) or ``.parquet`` (all columns).
+    """An array from ``.npy`` or ``.npz`` (one of ``keys``, or its only one).
 
     A SciPy sparse matrix, saved by ``scipy.sparse.save_npz``, is returned as one.
 
     Raises:
         DataError: unreadable, or none of the keys is there.
-        MissingDependencyError: parquet without pyarrow.
     """
-    if path.suffix == ".parquet":
-        return _read_parquet(path)
     if path.suffix == ".npy":
         try:
             return np.load(path, allow_pickle=False)
@@ -136,7 +127,13 @@ def read_array(path: Path, keys: Sequence[str]) -> Any:
     raise DataError(f"{path} has the keys {', '.join(sorted(arrays))}; expected one of {', '.join(keys)}")
 
 
-def _read_parquet(path: Path) -> Any:
+def read_parquet(path: Path) -> tuple[tuple[str, ...], list[Any]]:
+    """Column names in lower case, and the columns, of a parquet file.
+
+    Raises:
+        DataError: truncated, not a parquet file, or without columns.
+        MissingDependencyError: pyarrow is not installed.
+    """
     try:
         import pyarrow.parquet
     except ImportError:
@@ -145,37 +142,12 @@ def _read_parquet(path: Path) -> Any:
         table = pyarrow.parquet.read_table(path)
     except (OSError, ValueError) as error:
         raise DataError(f"{path} is truncated or not a parquet file ({type(error).__name__})") from None
-    columns = [column.to_numpy() for column in table.columns]
-    if not columns:
+    if not table.column_names:
         raise DataError(f"{path} has no columns")
-    return np.stack(columns, axis=1)
+    return tuple(name.lower() for name in table.column_names), table.columns
 
 
 def _delimiter(path: Path, line: str) -> str | None:
     if path.suffix == ".tsv":
         return "\t"
     return next((mark for mark in (",", ";", "\t") if mark in line), "," if path.suffix == ".csv" else None)
-
-
-def is_number(cell: str) -> bool:
-    """Whether a cell of text reads as a number."""
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_header(rows: list[list[str]], edges: bool) -> bool:
-    first, rest = rows[0], rows[1:]
-    if (
-        first[0].lower() in (*ID_NAMES, *HEADS)
-        or first[-1].lower() in ("label", "class")
-        or first[0].startswith("split")
-    ):
-        return True
-    if not rest or any(is_number(cell) for cell in first):
-        return False
-    # Two words above pairs that are not all numbers are an edge between string ids, and must not be lost.
-    columns = (0, 1) if edges and len(first) == 2 else (len(first) - 1,)
-    return all(is_number(row[column]) for row in rest for column in columns)

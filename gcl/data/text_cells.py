@@ -12,6 +12,7 @@ from gcl.core.errors import DataError
 
 BLOCK_BYTES = 1 << 24
 _NEWLINE, _RETURN, _SPACE, _TAB, _QUOTE, _HASH = b'\n\r \t"#'
+_BLANKS = b"\n\r \t"
 _IS_BLANK = np.zeros(256, dtype=bool)
 _IS_BLANK[[_NEWLINE, _RETURN, _SPACE, _TAB]] = True
 
@@ -92,14 +93,23 @@ def read_blocks(path: Path, *, block_bytes: int | None = None) -> Iterator[CellB
 
 def find_delimiter(path: Path, content: bytes) -> bytes | None:
     """The delimiter of the first line with text: empty for blanks, ``None`` where there is no such line."""
-    lines = content.split(b"\n", 64)
-    line = next((line for line in lines if line.strip() and not line.startswith(b"#")), None)
+    line = next((line for line in _lines(content) if line.strip(_BLANKS) and not line.startswith(b"#")), None)
     if line is None:
         return None
     if path.suffix.lower() in (".tsv", ".inter"):
         return b"\t"
     found = next((mark for mark in (b",", b";", b"\t", b"::") if mark in line), None)
     return found or (b"," if path.suffix.lower() == ".csv" else b"")
+
+
+def _lines(content: bytes) -> Iterator[bytes]:
+    """One line after another, without cutting the others."""
+    start = 0
+    while start < len(content):
+        end = content.find(b"\n", start)
+        end = len(content) if end < 0 else end
+        yield content[start:end]
+        start = end + 1
 
 
 def _read_lines(path: Path, first_line: int, block_bytes: int) -> Iterator[bytes]:

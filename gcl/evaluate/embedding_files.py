@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from gcl.core.errors import DataError, GCLError, MissingDependencyError
-from gcl.data.tables import is_number
+from gcl.data.repeats import first_repeat
+from gcl.data.table_header import LABEL_COLUMNS, id_columns, is_number
 from gcl.evaluate.embeddings import as_embeddings
-from gcl.evaluate.label_files import LABEL_COLUMNS, id_columns, read_labels, read_splits
+from gcl.evaluate.label_files import read_labels, read_splits
 
 __all__ = ["EmbeddingTable", "read_embeddings", "read_labels", "read_splits"]
 
@@ -81,9 +82,9 @@ def read_embeddings(path: str | os.PathLike[str]) -> EmbeddingTable:
     if ids is not None:
         if len(ids) != values.shape[0]:
             raise DataError(f"{path} has {len(ids)} ids for {values.shape[0]} rows of embeddings; give one a row")
-        if len(set(ids)) != len(ids):
-            twice = next(name for name in ids if ids.count(name) > 1)
-            raise DataError(f"{path} has the id {twice!r} more than once; ids must differ")
+        repeat = first_repeat(ids)
+        if repeat is not None:
+            raise DataError(f"{path} has the id {ids[repeat[0]]!r} more than once; ids must differ")
     return EmbeddingTable(values, ids, source)
 
 

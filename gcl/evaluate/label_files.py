@@ -11,11 +11,10 @@ from torch import Tensor
 
 from gcl.core.errors import DataError
 from gcl.data.labels import as_labels, as_splits
-from gcl.data.tables import ID_NAMES, TEXT, Table, is_number, read_array, read_text
-
-# In this order; the last ones are what pandas calls an index, with the empty name in csv.
-ID_COLUMNS = (*ID_NAMES, "", "index", "unnamed: 0", "__index_level_0__")
-LABEL_COLUMNS = ("label", "labels", "y", "class", "classes", "target", "category")
+from gcl.data.repeats import first_repeat
+from gcl.data.table_columns import label_column, label_id_column
+from gcl.data.table_header import is_number
+from gcl.data.tables import TEXT, read_array, read_text
 
 
 def read_labels(
@@ -107,19 +106,12 @@ def read_splits(path: str | os.PathLike[str], num_nodes: int | None = None) -> T
     return checked
 
 
-def id_columns(names: Sequence[str]) -> list[int]:
-    """Places of the columns that hold ids by their names, the one to use first."""
-    names = [name.strip().lower() for name in names]
-    found = [at for at, name in enumerate(names) if name in ID_COLUMNS]
-    return sorted(found, key=lambda at: ID_COLUMNS.index(names[at]))
-
-
 def _read_table(path: Path, ids: Sequence[str] | None) -> tuple[np.ndarray, list[str] | None]:
     """Labels as numbers, or as indices of sorted words, and the cells of the id column."""
-    table = _with_header(read_text(path))
+    table = read_text(path, "labels")
     lines = table.lines
-    column = _label_column(table)
-    at = _id_column(table, column, ids)
+    column = label_column(table)
+    at = label_id_column(table, column, ids)
     names = None if at is None else table.column(at)
     cells = table.column(column)
     missing = next((line for line, cell in zip(lines, cells, strict=True) if cell.lower() in ("", "nan", "na")), None)
@@ -138,62 +130,12 @@ def _read_table(path: Path, ids: Sequence[str] | None) -> tuple[np.ndarray, list
     return np.unique(np.array(cells), return_inverse=True)[1].reshape(-1), names
 
 
-def _with_header(table: Table) -> Table:
-    """The table, its first row taken as a header where that is told by a name: words stand over words."""
-    first = [cell.lower() for cell in table.rows[0]]
-    known = first[0] in ID_COLUMNS or any(cell and cell in (*LABEL_COLUMNS, *ID_COLUMNS) for cell in first)
-    if table.header is not None or len(table.rows) < 2 or not known or any(map(is_number, first)):
-        return table
-    return Table(table.path, tuple(first), table.rows[1:], table.lines[1:])
-
-
-def _label_column(table: Table) -> int:
-    """Place of the label column: by its name, else the only one beside the ids."""
-    if table.header is None or table.width == 1:
-        return table.width - 1
-    named = [at for at, name in enumerate(table.header) if name in LABEL_COLUMNS]
-    others = sorted(set(range(table.width)) - set(id_columns(table.header)))
-    found = named or others
-    if len(found) == 1:
-        return found[0]
-    which = "several are" if named else "none is"
-    raise DataError(
-        f"{table.path} has the columns {', '.join(map(repr, table.header))}, of which {which} called label or the "
-        "like; call the one of labels 'label' and the one of ids 'id', and leave out the others"
-    )
-
-
-def _id_column(table: Table, label: int, ids: Sequence[str] | None) -> int | None:
-    """Place of the id column, ``None`` where there are labels only."""
-    others = [at for at in range(table.width) if at != label]
-    if not others:
-        return None
-    named = [at for at in id_columns(table.header or ()) if at != label]
-    if named:
-        return named[0]
-    if len(others) == 1:
-        cells = table.column(others[0])
-        holds_words = table.header is not None and not all(map(is_number, cells))
-        if holds_words or (ids is not None and set(cells) == set(ids)):
-            return others[0]
-    if table.header is None:
-        raise DataError(
-            f"{table.path} has {table.width} columns and no header; write one, and call the ids 'id' and the labels "
-            "'label'"
-        )
-    listed = ", ".join(repr(table.header[at]) for at in others)
-    raise DataError(
-        f"{table.path} has {listed} beside the labels, which may or may not be ids; call the id column 'id', or leave "
-        "out what is none"
-    )
-
-
 def _join(path: Path, labels: np.ndarray, names: list[str], ids: Sequence[str] | None) -> np.ndarray:
     """Labels in the order of ``ids``."""
+    repeat = first_repeat(names)
+    if repeat is not None:
+        raise DataError(f"{path} has the id {names[repeat[0]]!r} more than once; ids must differ")
     place = {name: row for row, name in enumerate(names)}
-    if len(place) != len(names):
-        twice = next(name for row, name in enumerate(names) if place[name] != row)
-        raise DataError(f"{path} has the id {twice!r} more than once; ids must differ")
     if ids is None:
         numbers = [str(row) for row in range(len(names))]
         if any(number not in place for number in numbers):

@@ -162,7 +162,7 @@ BAD = {
         {"edges_csv": "a,b\n", "features_csv": "id,x\na,1\nb,2\n", "labels_csv": "id,y\na,0\nq,1\n"},
         "line 3 names node 'q'",
     ),
-    "repeated id": ({"edges_csv": "a,b\n", "features_csv": "id,x\na,1\na,2\n"}, "'a' more than once"),
+    "repeated id": ({"edges_csv": "a,b\n", "features_csv": "id,x\na,1\na,2\n"}, "'a' in line 2 and in line 3"),
     "text feature": ({"edges_csv": "0,1\n", "features_csv": "1,2\n3,red\n"}, "line 2 has 'red' in column 2"),
     "empty feature": ({"edges_csv": "0,1\n", "features_csv": "1,2\n3,\n"}, "line 2 has '' in column 2"),
     "nan feature": ({"edges_csv": "0,1\n", "features_csv": "1,2\n3,nan\n"}, "nan in row 1, column 1"),

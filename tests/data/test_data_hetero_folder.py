@@ -143,6 +143,40 @@ def test_labels_can_name_the_nodes(tmp_path):
     assert dense(dataset, "a_b") == [[0, 0, 1], [0, 0, 0], [0, 0, 0], [1, 0, 0]]
 
 
+def test_columns_are_found_by_their_names(tmp_path):
+    files = {
+        "edges_author_paper.csv": ",paper_id,author_id,weight\n0,p1,007,2\n1,p1,bond,3\n2,p2,bond,4\n",
+        "edges_paper_paper_cites.csv": "target,source\np1,p2\n",
+        "nodes_author.csv": ",id\n0,007\n1,bond\n",
+        "features_paper.csv": ",name,a,b\n0,p1,1,2\n1,p2,3,4\n",
+        "labels_paper.csv": "id,label,year\np2,ml,1999\np1,db,2004\n",
+        "splits_paper.csv": ",id,split\n0,p2,train\n1,p1,test\n",
+    }
+    dataset = load(tmp_path, files)
+    assert (dataset.node_ids, dataset.other_ids) == (["p1", "p2"], {"author": ["007", "bond"]})
+    assert dense(dataset, "author_paper") == [[2, 3], [0, 4]]  # papers receive from authors
+    assert dense(dataset, "cites") == [[0, 1], [0, 0]]  # p1 receives from p2
+    assert dataset.graph.x.tolist() == [[1, 2], [3, 4]]
+    assert (dataset.class_names, dataset.y.tolist()) == (("db", "ml"), [0, 1])
+    assert dataset.splits.tolist() == [[2], [0]]
+    words = {"edges_author_paper.csv": "paper,author\np1,007\np2,bond\n"}  # the types say what is what, over words too
+    assert dense(load(tmp_path, words), "author_paper") == [[1, 0], [0, 1]]
+
+
+def test_an_index_that_counts_the_rows_is_no_id(tmp_path):
+    files = {
+        "edges_a_b.csv": ",source,target\n0,1,0\n1,0,1\n",
+        "features_a.csv": ",x\n0,7\n1,5\n",
+        "labels_a.csv": ",label,year\n0,1,1999\n1,0,2000\n",
+        "splits_a.csv": ",split\n0,train\n1,test\n",
+    }
+    dataset = load(tmp_path, files)
+    assert (dataset.node_ids, dataset.other_ids) == (None, {})
+    assert dense(dataset, "a_b") == [[0, 1], [1, 0]]
+    assert dataset.graph.x.tolist() == [[7], [5]]
+    assert (dataset.y.tolist(), dataset.splits.tolist()) == ([1, 0], [[0], [2]])
+
+
 def test_whole_numbers_are_names_where_a_file_lists_them(tmp_path):
     files = {
         "edges_a_b.npy": np.array([[30, 10, 20], [0, 0, 1]]),
@@ -378,6 +412,23 @@ BAD = {
     "an unknown label": (
         {"labels_a.csv": "id,y\np,0\nz,1\n", "nodes_a.csv": "p\nq\n", "edges_a_b.csv": "p,0\n"},
         r"labels_a\.csv line 3 names a 'z', which has no row in nodes_a\.csv",
+    ),
+    "two columns of labels": (
+        {"labels_a.csv": "id,year,month\n0,1,2\n1,1,2\n"},
+        r"labels_a\.csv has the columns 'id', 'year', 'month', of which none is called label",
+    ),
+    "labels of three columns": ({"labels_a.csv": "0,5,1\n1,6,0\n"}, r"labels_a\.csv has 3 columns and no header"),
+    "labels of other ids": (
+        {"labels_a.csv": "id,label\nx,1\ny,0\n"},
+        r"labels_a\.csv has the ids 'x' and so on, none of which the edges name \(they have '0'",
+    ),
+    "an index of labels among names": (
+        {"nodes_a.csv": "p\nq\n", "edges_a_b.csv": "p,0\nq,1\n", "labels_a.csv": ",label\n0,1\n1,0\n"},
+        r"labels_a\.csv counts its rows in the column '', but the ids of 'a' are others, such as 'p'; write them in",
+    ),
+    "another column of edges": (
+        {"edges_a_b.csv": "a,b,year\n0,0,1999\n1,1,2000\n"},
+        r"edges_a_b\.csv has 'year' beside the ends of an edge, 'a' and 'b'; call a weight 'weight'",
     ),
     "half a label": ({"labels_a.csv": "0\n1.5\n"}, r"labels_a\.csv line 2 has the label '1\.5'"),
     "an unknown part": ({"splits_a.csv": "train\nexam\n"}, r"splits_a\.csv line 2 has 'exam'"),

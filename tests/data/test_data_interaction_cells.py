@@ -197,7 +197,18 @@ def test_bad_text_names_its_line(tmp_path):
         rows_of(tmp_path / "none.csv")
 
 
+@pytest.mark.parametrize("lead", ["# a comment\n", "\n", " \t\n", "#,;\n\n"])
+@pytest.mark.parametrize("block_bytes", [50, 1 << 20])
+def test_many_comments_before_the_rows(tmp_path, lead, block_bytes):
+    path = tmp_path / "a.csv"
+    path.write_text(lead * 200 + "1;2\n3;4\n")
+    at = 200 * lead.count("\n")
+    assert rows_of(path, block_bytes=block_bytes) == [(at + 1, ["1", "2"]), (at + 2, ["3", "4"])]
+
+
 def test_delimiters():
+    assert find_delimiter(Path("a.csv"), b"#,\n" * 1000 + b"a;b") == b";"
+    assert find_delimiter(Path("a.csv"), b"#,\n" * 1000) is None
     assert find_delimiter(Path("a.csv"), b"#,\n\na;b\n") == b";"
     assert find_delimiter(Path("a.csv"), b"ab\n") == b","
     assert find_delimiter(Path("a.txt"), b"ab\n") == b""

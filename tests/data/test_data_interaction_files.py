@@ -142,6 +142,32 @@ def test_words_without_a_number_are_rows(tmp_path):
         read(path)
 
 
+def test_a_first_row_with_a_usual_name_is_not_lost(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("ann,book\nbob,milk\nann,tea\n")
+    with pytest.raises(DataError, match=r'none that is known to hold the user.*"header": False'):
+        read(path)
+    for columns in ({"user": 0, "item": 1}, {"user": 0}):
+        with pytest.raises(
+            DataError, match=r"first line of .*a\.csv has 'book', which may name a column or be an id; say"
+        ):
+            read(path, columns=columns)
+        assert len(read(path, columns=columns, header=False)) == 3
+    assert len(read(path, columns={"user": "ann"})) == 2  # the user says that it is a header
+    path.write_text("7,book\n8,milk\n")
+    assert rows_of(read(path, columns={"user": 0, "item": 1})) == [("7", "book"), ("8", "milk")]
+    path.write_text("user,item\nbob,milk\n")
+    assert rows_of(read(path, columns={"user": 0, "item": 1})) == [("bob", "milk")]
+    path.write_text("guest,item\nbob,1\n")
+    assert rows_of(read(path, columns={"user": 0})) == [("bob", "1")]
+
+
+def test_rows_below_many_comments_are_read(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("# from a survey\n" * 100 + "user,item\nann,tea\nbob,milk\n")
+    assert rows_of(read(path)) == [("ann", "tea"), ("bob", "milk")]
+
+
 def test_times_may_be_dates(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("user,item,date\na,x,2020-03-01\na,y,2020-02-29T23:59:59Z\na,z,2020-02-29 12:00\n")

@@ -131,7 +131,7 @@ def test_the_catalogue_says_what_is_available(tmp_path):
     (tmp_path / "node").mkdir()
     (tmp_path / "node" / "cora.npz").write_bytes(content)
     records = {record["name"]: record for record in list_datasets(tmp_path)}
-    assert len(records) == 39
+    assert len(records) == 40
     assert records["node/digits"]["available"] == "embedded"
     assert records["node/cora"]["available"] == "found"
     assert records["node/cora"]["path"].endswith("cora.npz")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -208,6 +209,15 @@ def test_ids_must_fit(tmp_path):
         read_embeddings(save(tmp_path / "z.npz", ids=["a", "b", "c"]))
     with pytest.raises(DataError, match="'a' more than once"):
         read_embeddings(save(tmp_path / "z.npz", ids=["a", "b", "c", "a"]))
+
+
+def test_many_ids_that_repeat_at_the_end_take_no_time(tmp_path):
+    ids = [*(f"n{at}" for at in range(60_000)), "n59999"]  # compared in pairs, a minute and more
+    np.savez(tmp_path / "z.npz", z=np.zeros((len(ids), 1), np.float32), ids=np.array(ids))
+    start = time.process_time()
+    with pytest.raises(DataError, match="'n59999' more than once"):
+        read_embeddings(tmp_path / "z.npz")
+    assert time.process_time() - start < 10
 
 
 def test_parquet_lists_and_what_is_no_number(tmp_path):
