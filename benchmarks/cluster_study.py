@@ -4,9 +4,10 @@
     python -m benchmarks.cluster_study usps acm dblp citeseer --out study --table
 
 Each run pre-trains its own auto-encoder. One record a finished run goes to ``--records``, by default
-``experiments/results/clustering``; what has a record is not run again, and an unfinished run in ``--out`` is resumed.
-The table has scores in percent: ``last`` is the result, ``start`` is pre-training and k-means alone, ``silhouette`` and
-``modularity`` choose an epoch without labels, ``oracle`` takes the best epoch of each score by the labels.
+``experiments/results/clustering``, with the floors of its seed, for the untrained method differs from seed to seed;
+what has a record is not run again, and an unfinished run in ``--out`` is resumed. The table has scores in percent:
+``last`` is the result, ``start`` is pre-training and k-means alone, ``silhouette`` and ``modularity`` choose an epoch
+without labels, ``oracle`` takes the best epoch of each score by the labels.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def main() -> None:
     for dataset in given.datasets:
         for method in given.methods:
             path = given.records / f"{dataset.rpartition('/')[2]}-{method}.json"
-            record = {"method": method, "dataset": dataset, "floors": {}, "runs": []}
+            record = {"method": method, "dataset": dataset, "runs": []}
             if path.is_file():
                 record = json.loads(path.read_text(encoding="utf-8"))
             for seed in () if given.table else range(given.seeds):
@@ -53,21 +54,16 @@ def main() -> None:
 def run(record: dict[str, Any], seed: int, out: Path) -> None:
     """One seed."""
     folder = out / f"{record['dataset'].rpartition('/')[2]}-{record['method']}" / f"seed-{seed}"
-    overrides = {"floors": not record["floors"], "trainer": {"checkpoint_every": 20}}
+    overrides = {"floors": True, "trainer": {"checkpoint_every": 20}}
     result, _, _ = gcl.reproduce(record["method"], record["dataset"], overrides=overrides, seeds=[seed], out=folder)
-    scores = result.scores["assignment"]
-    if not record["floors"]:
-        record["floors"] = {
-            name: {metric: report.mean(metric) for metric in METRICS}
-            for name, report in scores.items()
-            if name != "trained"
-        }
-    report, environment = scores["trained"], describe_environment()
+    floors = dict(result.scores["assignment"])
+    report, environment = floors.pop("trained"), describe_environment()
     record["runs"].append(
         {
             "seed": seed,
             "last": {metric: report.mean(metric) for metric in METRICS},
             **{choice: report.details[choice] for choice in CHOICES if choice in report.details},
+            "floors": {name: {metric: floor.mean(metric) for metric in METRICS} for name, floor in floors.items()},
             "clusters": report.details["clusters"],
             "seconds": result.runs[0].cost["seconds"]["train"],
             "peak_memory_bytes": result.runs[0].cost["peak_memory_bytes"],
@@ -78,14 +74,15 @@ def run(record: dict[str, Any], seed: int, out: Path) -> None:
 
 def rows(record: dict[str, Any]) -> list[str]:
     """Markdown rows: the floors, then each way to choose the epoch."""
-    lines = [
-        f"| {record['dataset']} | {name} | | " + " | ".join(f"{100 * scores[m]:.2f}" for m in METRICS) + " |"
-        for name, scores in record["floors"].items()
-    ]
     runs = record["runs"]
-    for choice in CHOICES if runs else ():
-        cells = [_spread([run[choice][metric] for run in runs]) for metric in METRICS]
-        label = f"{METHODS[record['method']]}, {choice.removeprefix('by_')}"
+    if not runs:
+        return []
+    scores = {name: [run["floors"][name] for run in runs] for name in runs[0]["floors"]}
+    for choice in CHOICES:
+        scores[f"{METHODS[record['method']]}, {choice.removeprefix('by_')}"] = [run[choice] for run in runs]
+    lines = []
+    for label, found in scores.items():
+        cells = [_spread([row[metric] for row in found]) for metric in METRICS]
         lines.append(f"| {record['dataset']} | {label} | {len(runs)} | {' | '.join(cells)} |")
     return lines
 

@@ -87,7 +87,7 @@ def _case_table(record: Mapping[str, Any]) -> tuple[list[str], Cells]:
     columns = {
         "case": lambda row: row["label"],
         f"ours, {clock} s": lambda row: _seconds(row, "ours", clock),
-        f"plain, {clock} s": lambda row: _seconds(row, "plain", clock) or f"({row['no_plain']})",
+        f"plain, {clock} s": lambda row: _seconds(row, "plain", clock) or _in_brackets(row["no_plain"]),
         "ratio": lambda row: _number(row["ratio"], "{:.2f}x"),
         "of ours without": lambda row: _number(row["of_base"], "{:.2f}x"),
         "share of limit": lambda row: _number(row["share"], "{:.0%}"),
@@ -136,6 +136,10 @@ def _seconds(row: Mapping[str, Any], side: str, clock: str) -> str:
 def _goal(row: Mapping[str, Any]) -> str:
     said = {True: "met", False: "**missed**", None: "not measured"}
     return "; ".join(f"{GOALS[name].format(goal)}: {said[row['met'][name]]}" for name, goal in row["goals"].items())
+
+
+def _in_brackets(reason: str | None) -> str:
+    return "" if reason is None else f"({reason})"
 
 
 def _number(value: float | None, form: str) -> str:

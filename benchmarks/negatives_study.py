@@ -5,8 +5,8 @@
 trains each variant with GRACE's settings for the dataset and gives accuracy (linear probe on 20 random splits), seconds
 an epoch and peak memory of the process that trained it. Then it trains with all pairs once more, and at a few epochs
 compares the gradient of each variant's negative term with the exact one, by cosine, at the projections of two fresh
-views. One record a run goes to ``--records``, by default ``experiments/results/negatives``; what has a record is not
-run again. Times count only where nothing else runs.
+views. One record a run goes to ``--records``, by default ``experiments/results/negatives``; what has a record of as
+many epochs is not run again, and an unfinished run in ``--out`` is resumed. Times count only where nothing else runs.
 """
 
 from __future__ import annotations
@@ -30,17 +30,19 @@ from gcl.data.load import load_dataset
 from gcl.methods.grace import GRACE
 from gcl.ops.unit_rows import unit_rows
 from gcl.report.environment import describe_environment
+from gcl.run.run_directory import CONFIG
 from gcl.run.settings import experiment_file, read_yaml
 from gcl.train.trainer import Trainer
 
 RECORDS = Path(__file__).resolve().parent.parent / "experiments" / "results" / "negatives"
 EPOCHS = (1, 10, 50, 100, 200, 400, 800)
+EXACT = "all pairs"
 
 
 def variants(clusters: int) -> dict[str, dict[str, Any]]:
     """Settings beside the dataset's own, by name."""
     return {
-        "all pairs": {},
+        EXACT: {},
         "1,024 anchors": {"anchors": 1024},
         f"PamC, k-means with {clusters}": {"loss": {"proxy": "meta_nodes", "num_clusters": clusters}},
         "PamC, communities": {"loss": {"proxy": "meta_nodes"}},
@@ -65,15 +67,18 @@ def main() -> None:
         return
     path = given.records / f"{given.dataset.rpartition('/')[2]}.json"
     record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"runs": [], "cosines": {}}
+    epochs = planned_epochs(given)
+    done = {(run["variant"], run["seed"], run["planned_epochs"]) for run in record["runs"]}
     for seed in range(given.seeds):
         for name in variants(given.clusters):
-            if not any((run["variant"], run["seed"]) == (name, seed) for run in record["runs"]):
+            if (name, seed, epochs) not in done:
                 record["runs"].append(apart(name, seed))
                 write_json(path, record)
-    if not record["cosines"]:
-        record["cosines"] = cosines(given)
+    known = record["cosines"].setdefault(str(epochs), {})
+    if any(name not in known for name in variants(given.clusters) if name != EXACT):
+        known.update(cosines(given))
         write_json(path, record)
-    print("\n".join(table(record)))
+    print("\n".join(table(record, epochs)))
 
 
 def apart(name: str, seed: int) -> dict[str, Any]:
@@ -88,21 +93,27 @@ def apart(name: str, seed: int) -> dict[str, Any]:
 
 def train(given: argparse.Namespace, name: str, seed: int) -> dict[str, Any]:
     """Trains and scores one variant."""
-    settings = merged(given, name)
-    result = gcl.pipeline(
-        "grace",
-        given.dataset,
-        seeds=[seed],
-        floors=False,
-        evaluate={"classification": {"name": "classification", "splits": "random-10/10/80"}},
-        progress=False,
-        out=given.out / f"{given.dataset.rpartition('/')[2]}-{name}-{seed}".replace(" ", "-").replace(",", ""),
-        **settings,
-    )
+    epochs = planned_epochs(given)
+    stem = f"{given.dataset.rpartition('/')[2]}-{name}-{epochs}-epochs-{seed}"
+    folder = given.out / stem.replace(" ", "-").replace(",", "")
+    if (folder / CONFIG).is_file():
+        result = gcl.resume(folder)
+    else:
+        result = gcl.pipeline(
+            "grace",
+            given.dataset,
+            seeds=[seed],
+            floors=False,
+            evaluate={"classification": {"name": "classification", "splits": "random-10/10/80"}},
+            progress=False,
+            out=folder,
+            **merged(given, name),
+        )
     run, environment = result.runs[0], describe_environment()
     return {
         "variant": name,
         "seed": seed,
+        "planned_epochs": epochs,
         "accuracy": run.scores["trained"]["classification"].mean("accuracy"),
         "epochs": run.fit["epochs"],
         "seconds": run.cost["seconds"]["train"],
@@ -111,10 +122,20 @@ def train(given: argparse.Namespace, name: str, seed: int) -> dict[str, Any]:
     }
 
 
+def shipped(dataset: str) -> dict[str, Any]:
+    """GRACE's settings for a dataset."""
+    preset = experiment_file("grace", load_dataset(dataset).name)
+    return {} if preset is None else read_yaml(preset)
+
+
+def planned_epochs(given: argparse.Namespace) -> int:
+    """How many epochs a run has, if nothing ends it before."""
+    return given.epochs if given.epochs is not None else Trainer(**(shipped(given.dataset).get("trainer") or {})).epochs
+
+
 def merged(given: argparse.Namespace, name: str) -> dict[str, Any]:
     """Settings of a variant: the shipped ones of the dataset with another loss."""
-    preset = experiment_file("grace", load_dataset(given.dataset).name)
-    base = {} if preset is None else read_yaml(preset)
+    base = shipped(given.dataset)
     change = variants(given.clusters)[name]
     found: dict[str, Any] = {"anchors": change.get("anchors")}
     if given.epochs is not None:
@@ -128,8 +149,7 @@ def merged(given: argparse.Namespace, name: str) -> dict[str, Any]:
 def cosines(given: argparse.Namespace) -> dict[str, dict[str, float]]:
     """Cosine of the gradient of each variant's negative term with the exact one, by variant and epoch."""
     graph = load_dataset(given.dataset).graph.for_training()
-    preset = experiment_file("grace", load_dataset(given.dataset).name)
-    base = {} if preset is None else read_yaml(preset)
+    base = shipped(given.dataset)
     options = {key: base[key] for key in ("augment", "encoder", "projector", "loss") if key in base}
     trainer = dict(base.get("trainer") or {})
     if given.epochs is not None:
@@ -140,7 +160,7 @@ def cosines(given: argparse.Namespace) -> dict[str, dict[str, float]]:
     communities = resolve("communities", "communities").fit(graph, generator=streams.generator("communities"))
     clusters = communities.labels_
     exact = method.loss_
-    found: dict[str, dict[str, float]] = {name: {} for name in variants(given.clusters) if name != "all pairs"}
+    found: dict[str, dict[str, float]] = {name: {} for name in variants(given.clusters) if name != EXACT}
 
     def compare(clock: Any, record: Any) -> None:
         if clock.epoch not in EPOCHS:
@@ -155,7 +175,7 @@ def cosines(given: argparse.Namespace) -> dict[str, dict[str, float]]:
         context = LossContext(epoch=clock.epoch, clusters=clusters)
         whole = gradient(exact, context)
         for name, change in variants(given.clusters).items():
-            if name == "all pairs":
+            if name == EXACT:
                 continue
             if "anchors" in change:
                 order = torch.randperm(graph.num_nodes, generator=torch.Generator().manual_seed(clock.epoch))
@@ -169,19 +189,21 @@ def cosines(given: argparse.Namespace) -> dict[str, dict[str, float]]:
     return found
 
 
-def table(record: dict[str, Any]) -> list[str]:
-    """Markdown."""
+def table(record: dict[str, Any], epochs: int) -> list[str]:
+    """Markdown of the runs of so many epochs."""
     lines = [
         "| negatives | accuracy | s an epoch | MiB | cosine with the exact gradient, by epoch |",
         "| --- | ---: | ---: | ---: | --- |",
     ]
-    for name in dict.fromkeys(run["variant"] for run in record["runs"]):
-        runs = [run for run in record["runs"] if run["variant"] == name]
+    chosen = [run for run in record["runs"] if run["planned_epochs"] == epochs]
+    cosines_of = record["cosines"].get(str(epochs), {})
+    for name in dict.fromkeys(run["variant"] for run in chosen):
+        runs = [run for run in chosen if run["variant"] == name]
         accuracy = torch.tensor([100 * run["accuracy"] for run in runs])
         spread = f" ± {float(accuracy.std()):.2f}" if len(runs) > 1 else ""
         seconds = min(run["seconds"] / max(run["epochs"], 1) for run in runs)
         memory = max(run["peak_memory_bytes"] for run in runs) / 2**20
-        along = ", ".join(f"{epoch}: {value:.2f}" for epoch, value in record["cosines"].get(name, {}).items())
+        along = ", ".join(f"{epoch}: {value:.2f}" for epoch, value in cosines_of.get(name, {}).items())
         lines.append(f"| {name} | {float(accuracy.mean()):.2f}{spread} | {seconds:.3f} | {memory:.0f} | {along} |")
     return lines
 

@@ -211,6 +211,114 @@ def test_a_study_goes_on_from_its_records(tmp_path, data_root, monkeypatch):
         Study(**{**settings, "epochs": 2}, out=tmp_path / "three")
 
 
+def test_the_study_of_negatives_knows_its_runs_by_their_epochs(tmp_path, monkeypatch):
+    """A short trial before the study is no part of it."""
+    from benchmarks import negatives_study
+
+    calls = []
+
+    def apart(name, seed):
+        epochs = int(sys.argv[sys.argv.index("--epochs") + 1]) if "--epochs" in sys.argv else 200
+        calls.append((name, seed, epochs))
+        return {
+            "variant": name, "seed": seed, "planned_epochs": epochs, "accuracy": epochs / 1000, "epochs": epochs,
+            "seconds": 1.0, "peak_memory_bytes": 0,
+        }  # fmt: skip
+
+    def cosines(given):
+        calls.append(("cosines", given.epochs))
+        return {name: {"1": 0.5} for name in negatives_study.variants(given.clusters) if name != "all pairs"}
+
+    monkeypatch.setattr(negatives_study, "apart", apart)
+    monkeypatch.setattr(negatives_study, "cosines", cosines)
+
+    def study(*options):
+        calls.clear()
+        command = ["study", "node/karate", "--out", str(tmp_path / "out"), "--records", str(tmp_path), "--seeds", "1"]
+        monkeypatch.setattr(sys, "argv", [*command, *options])
+        negatives_study.main()
+        return list(calls)
+
+    assert len(study("--epochs", "10")) == 7
+    assert len(study()) == 7  # of the settings: 200 epochs
+    assert study("--epochs", "10") == study() == []
+    record = json.loads((tmp_path / "karate.json").read_text())
+    assert {run["planned_epochs"] for run in record["runs"]} == {10, 200}
+    assert set(record["cosines"]) == {"10", "200"}
+    assert "| all pairs | 20.00 |" in "\n".join(negatives_study.table(record, 200))
+    assert len(study("--clusters", "9")) == 3  # two variants, and cosines with them
+
+
+def test_the_study_of_negatives_resumes_an_unfinished_run(tmp_path, monkeypatch):
+    from argparse import Namespace
+
+    import gcl
+    from benchmarks import negatives_study
+    from gcl.methods.grace import GRACE
+
+    given = Namespace(dataset="node/karate", out=tmp_path, epochs=3, clusters=4)
+    step = GRACE.training_step
+
+    def interrupted(self, batch, clock, streams):
+        if clock.epoch == 2:
+            raise KeyboardInterrupt
+        return step(self, batch, clock, streams)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(GRACE, "training_step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            negatives_study.train(given, "all pairs", 0)
+    record = negatives_study.train(given, "all pairs", 0)
+    assert (record["epochs"], record["planned_epochs"]) == (3, 3)
+    whole = gcl.pipeline(
+        "grace", "node/karate", seeds=[0], floors=False, trainer={"epochs": 3},
+        evaluate={"classification": {"name": "classification", "splits": "random-10/10/80"}, "clustering": None},
+    )  # fmt: skip
+    assert record["accuracy"] == whole.scores["classification"]["trained"].mean("accuracy")
+    given.epochs = 2  # another run, in a folder of its own
+    assert negatives_study.train(given, "all pairs", 0)["epochs"] == 2
+
+
+def test_the_study_of_clusters_keeps_the_floors_of_every_seed(tmp_path, monkeypatch):
+    """Weights before training differ from seed to seed."""
+    import gcl
+    from benchmarks import cluster_study
+
+    def reproduce(method, dataset, *, overrides, seeds, out):
+        small = {"num_clusters": 2, "hidden_channels": [8], "pretrain_epochs": 1, "trainer": {"epochs": 1}}
+        return gcl.pipeline(method, dataset, seeds=seeds, floors=overrides["floors"], **small), None, None
+
+    monkeypatch.setattr(gcl, "reproduce", reproduce)
+    record = {"method": "pamc", "dataset": "node/karate", "runs": []}
+    for seed in (0, 1):
+        cluster_study.run(record, seed, tmp_path)
+    floors = [run["floors"] for run in record["runs"]]
+    assert floors[0]["raw features"] == floors[1]["raw features"]
+    assert floors[0]["untrained"] != floors[1]["untrained"]
+    lines = cluster_study.rows(record)
+    untrained = [100 * floor["untrained"]["accuracy"] for floor in floors]
+    (line,) = [line for line in lines if "| untrained | 2 |" in line]
+    assert f"| {sum(untrained) / 2:.2f} ± " in line
+    assert any("| PamC, oracle | 2 |" in line for line in lines)
+    assert cluster_study.rows({**record, "runs": []}) == []
+
+
+def test_a_side_that_is_not_there_leaves_its_cell_empty():
+    def row(reason):
+        return {
+            "label": "a", "note": "", "goals": {}, "met": {}, "ratio": None, "of_base": None, "share": None,
+            "no_plain": reason, "sides": {"ours": {"peak_mib": 2.0}},
+        }  # fmt: skip
+
+    def table(*reasons):
+        return document._tables({"threads": 1, "rows": [row(reason) for reason in reasons], "curves": []})
+
+    assert table("only with --all", None) == [
+        (["case", "plain, core s", "ours, MiB"], [["a", "(only with --all)", "2"], ["a", "", "2"]])
+    ]
+    assert table(None, None) == [(["case", "ours, MiB"], [["a", "2"], ["a", "2"]])]
+
+
 def test_scores_that_are_bounds_are_below_the_minimum_by_enumeration():
     from benchmarks import soundness
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -12,11 +13,15 @@ import typer
 
 from gcl.cli.common import AsJson, DataRoot, print_json
 from gcl.cli.evaluate import DatasetName, Labels
-from gcl.cli.sources import graph_of, labels_of, read_rows
+from gcl.cli.sources import Source, labels_of, order_of, read_source
 from gcl.core.errors import ConfigError, DataError
-from gcl.core.files import atomic_write
+from gcl.core.files import atomic_write, check_writable
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gcl.core.adjacency import Adjacency
+    from gcl.data.dataset import Dataset
     from gcl.run.cluster import ClusterResult
 
 MOST_SIZES = 20  # sizes that are listed
@@ -36,7 +41,10 @@ def cluster(
     normalize: Annotated[bool, typer.Option(help="L2-normalise the rows first.")] = True,
     seeds: Annotated[
         int | None,
-        typer.Option(help="How many [5; pamc 1]; the clustering written is the best by the method's own measure."),
+        typer.Option(
+            help="How many [5; pamc 1; of agglomerative and own there is one]; the clustering written is the best by "
+            "the method's own measure."
+        ),
     ] = None,
     algorithm: Annotated[
         Literal["auto", "lloyd", "minibatch"],
@@ -61,28 +69,27 @@ def cluster(
     `gcl cluster runs/first --method leiden --out clusters.csv`
     """
     _check_targets(out, plot)
-    from gcl.evaluate.embedding_files import read_labels
     from gcl.run.cluster import cluster as run
     from gcl.run.cluster import compare_clusterings
     from gcl.run.settings import parse_overrides
 
-    source = read_rows(file, data_root, kind="cluster" if method == "pamc" else None)
+    source, data = _read(file, data_root, kind="cluster" if method == "pamc" else None)
     if method is None:
         method = "own" if source.assignment is not None and k is None else "kmeans"
-    lost = ""
+    y = None if labels is None else labels_of(source, labels, None, data_root)[0]
+    adjacency, lost = None, ""
     try:
-        y, _ = labels_of(source, labels, dataset, data_root)
-        adjacency = graph_of(source, dataset, data_root)
+        data = _dataset_of(source, data, dataset, data_root)
+        if data is not None:
+            own_labels, adjacency = _by_rows(data, source)
+            y = own_labels if labels is None else y
     except DataError as error:
-        if labels is not None or dataset is not None or method in ("leiden", "pamc") or (k is None and method != "own"):
+        counted = k is not None or method == "own" or (y is not None and bool((y >= 0).any()))
+        if dataset is not None or method in ("leiden", "pamc") or not counted:
             raise
-        y = adjacency = None  # a run whose data is gone can still be clustered
-        lost = f"no labels and no graph: {error}"
-    other = None
-    if compare is not None:
-        other = read_labels(compare, ids=source.ids)
-        if other.numel() != source.values.shape[0]:
-            raise DataError(f"{compare} has {other.numel()} rows for {source.values.shape[0]} here; give the same rows")
+        # a run whose data is gone can still be clustered
+        lost = f"{'no labels and no graph' if labels is None else 'no graph'}: {error}"
+    other = None if compare is None else _other(compare, source)
     result = run(
         source.values,
         k=k,
@@ -91,7 +98,7 @@ def cluster(
         adjacency=adjacency,
         y=y,
         normalize=normalize,
-        seeds=seeds if seeds is not None else 1 if method == "pamc" else 5,
+        seeds=seeds,
         algorithm=algorithm,
         resolution=resolution,
         settings=parse_overrides(settings or []),
@@ -114,16 +121,105 @@ def cluster(
 
 
 def _check_targets(out: Path | None, plot: Path | None) -> None:
-    """Refuses names of files that cannot be written, before any work."""
+    """Refuses files that cannot be written, before any work."""
     if out is not None and out.suffix != ".csv":
         raise ConfigError(f"--out {out} must end in .csv")
     if plot is not None:
         from gcl.report.compactness_plot import check_plot
 
         check_plot(plot)
-    for name, path in (("out", out), ("plot", plot)):
-        if path is not None and path.exists():
-            raise ConfigError(f"--{name} {path} exists already; give a new name or remove it")
+    for path in (out, plot):
+        if path is not None:
+            check_writable(path)
+
+
+# -- what is clustered, and what is known of it ----------------------------------------------------------------------
+
+
+def _read(file: str, data_root: Path | None, *, kind: str | None) -> tuple[Source, Dataset | None]:
+    """The rows of an embedding file or a run; or the features of a dataset, by name or path, and the dataset.
+
+    Args:
+        file: the file, folder or name.
+        data_root: where named datasets lie.
+        kind: the collection that a bare name is looked up in first.
+
+    Raises:
+        DataError: neither a file, a run nor a dataset, or a dataset without features.
+    """
+    path = Path(file)
+    if (path.is_file() and not _is_graph_archive(path)) or (path.is_dir() and not any(path.glob("edges.*"))):
+        return read_source(path), None
+    from gcl.data.load import load_dataset
+    from gcl.data.names import find_name
+
+    if not path.exists() and find_name(file, kind=kind) is None:
+        raise DataError(f"{file} does not exist; give an embedding file, a run folder or a dataset")
+    data = load_dataset(file, kind=kind, data_root=data_root)
+    if data.graph.target not in data.graph.features:
+        raise DataError(f"{data.name} has no features; give embeddings of its nodes")
+    from gcl.core.view import View
+
+    return Source(View.of(data.graph).x, data.node_ids, data.name), data
+
+
+def _is_graph_archive(path: Path) -> bool:
+    if path.suffix != ".npz":
+        return False
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return "edge_index.npy" in archive.namelist()
+    except (OSError, zipfile.BadZipFile):
+        return False  # the reader of embeddings says what is wrong
+
+
+def _dataset_of(source: Source, data: Dataset | None, dataset: str | None, data_root: Path | None) -> Dataset | None:
+    """The dataset that was asked for, else the one that was read, else that of the run; ``None`` where there is none.
+
+    Raises:
+        DataError: it is not there any more.
+    """
+    if dataset is None and (data is not None or source.dataset is None):
+        return data
+    from gcl.data.load import load_dataset
+
+    return load_dataset(dataset or source.dataset, kind=source.kind, data_root=data_root or source.data_root)
+
+
+def _by_rows(data: Dataset, source: Source) -> tuple[Tensor | None, Adjacency | None]:
+    """Labels ``[N]`` and graph ``[N, N]`` of a dataset in the order of the rows; ``None`` where it has none.
+
+    Raises:
+        DataError: other nodes than there are rows.
+    """
+    import torch
+
+    graph = data.graph
+    if graph.num_nodes != source.values.shape[0]:
+        raise DataError(f"{data.name} has {graph.num_nodes} nodes, the embeddings {source.values.shape[0]} rows")
+    square = len(graph.relations) == 1 and graph.adjacency.shape[0] == graph.adjacency.shape[1]
+    adjacency = graph.adjacency if square else None
+    if source.ids is None:
+        return data.y, adjacency
+    order = torch.tensor(order_of(source.ids, data.node_ids, data.name))
+    if torch.equal(order, torch.arange(len(order))):
+        return data.y, adjacency
+    return None if data.y is None else data.y[order], None if adjacency is None else adjacency.subgraph(order)
+
+
+def _other(path: Path, source: Source) -> Tensor:
+    """The clustering to compare with, checked before there is one."""
+    from gcl.evaluate.embedding_files import read_labels
+    from gcl.run.cluster import check_comparison
+
+    other, num_rows = read_labels(path, ids=source.ids), source.values.shape[0]
+    if other.numel() != num_rows:
+        raise DataError(f"{path} has {other.numel()} rows for {num_rows} here; give the same rows")
+    check_comparison(other, num_rows)
+    return other
+
+
+# -- what is written and shown ---------------------------------------------------------------------------------------
 
 
 def _write(out: Path, ids: Sequence[str] | None, labels: Sequence[int]) -> None:

@@ -45,13 +45,15 @@ def info(
     json: AsJson = False,
 ) -> None:
     """One dataset's card: source, licence, statistics, how to get it; of a file or folder, what is in it."""
-    from gcl.core.errors import DataError
+    from gcl.core.errors import ConfigError, DataError
     from gcl.data.catalog import dataset_info
     from gcl.data.source_info import is_own_source, source_info
 
     own = is_own_source(name)
     if own and verify:
         raise DataError(f"{name} is data of your own, which no card has a checksum of; leave out --verify")
+    if own and data_root is not None:
+        raise ConfigError(f"{name} is data of your own, which is read where it lies; leave out --data-root")
     record = source_info(name) if own else dataset_info(name, data_root=data_root, verify=verify)
     if json:
         print_json(record)

@@ -54,15 +54,19 @@ def doctor(data_root: DataRoot = None, json: AsJson = False) -> None:
         raise typer.Exit(1)
 
 
-def busy(cores: int, threads: int) -> str:
-    """What to do where other programs want the cores, too; empty where they do not.
+def busy(cores: int | None, threads: int) -> str:
+    """What to do where other programs want the cores, too; empty where they do not, or where that is not known.
 
     Threads of one step wait for each other, so that one of them that gets no core holds up all: five seeds of CSGCL
     took 28 s on two free cores, over 20 minutes on two taken ones, and 2 minutes there with one thread.
     """
-    if threads < 2 or not hasattr(os, "getloadavg") or os.getloadavg()[0] <= cores - 0.5:
+    try:
+        load = os.getloadavg()[0]
+    except (AttributeError, OSError):  # Windows has none, and it cannot always be had
+        return ""
+    if cores is None or threads < 2 or load <= cores - 0.5:
         return ""
     return (
-        f"the machine is busy (load {os.getloadavg()[0]:.1f} on {cores} cores); with {threads} threads training may "
-        "take many times as long: set OMP_NUM_THREADS=1"
+        f"the machine is busy (load {load:.1f} on {cores} cores); with {threads} threads training may take many times "
+        "as long: set OMP_NUM_THREADS=1"
     )

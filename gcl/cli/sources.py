@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +12,6 @@ from gcl.core.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from gcl.core.adjacency import Adjacency
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,65 +49,6 @@ def read_source(path: Path) -> Source:
 
     table = read_embeddings(path)
     return Source(table.values, table.ids)
-
-
-def read_rows(source: str, data_root: Path | None, *, kind: str | None = None) -> Source:
-    """As :func:`read_source`, and the features of a dataset, by its name, or the folder or archive of a graph.
-
-    Args:
-        source: the file, folder or name.
-        data_root: where named datasets lie.
-        kind: the collection that a bare name is looked up in first.
-
-    Raises:
-        DataError: neither a file, a run nor a dataset, or a dataset without features.
-    """
-    path = Path(source)
-    if (path.is_file() and not _is_graph_archive(path)) or (path.is_dir() and not any(path.glob("edges.*"))):
-        return read_source(path)
-    from gcl.data.load import load_dataset
-    from gcl.data.names import find_name
-
-    if not path.exists() and find_name(source, kind=kind) is None:
-        raise DataError(f"{source} does not exist; give an embedding file, a run folder or a dataset")
-    data = load_dataset(source, kind=kind, data_root=data_root)
-    if data.graph.target not in data.graph.features:
-        raise DataError(f"{data.name} has no features; give embeddings of its nodes")
-    from gcl.core.view import View
-
-    name = data.name if data.card is not None else source
-    return Source(View.of(data.graph).x, data.node_ids, name, None, None if data_root is None else str(data_root))
-
-
-def _is_graph_archive(path: Path) -> bool:
-    if path.suffix != ".npz":
-        return False
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return "edge_index.npy" in archive.namelist()
-    except (OSError, zipfile.BadZipFile):
-        return False  # the reader of embeddings says what is wrong
-
-
-def graph_of(source: Source, dataset: str | None, data_root: Path | None) -> Adjacency | None:
-    """The graph over the rows: of the named dataset, else of the run's own; ``None`` where there is none."""
-    name = dataset or source.dataset
-    if name is None:
-        return None
-    from gcl.data.load import load_dataset
-
-    data = load_dataset(name, kind=source.kind, data_root=data_root or source.data_root)
-    if len(data.graph.relations) != 1 or data.graph.adjacency.shape[0] != data.graph.adjacency.shape[1]:
-        return None
-    if data.graph.num_nodes != source.values.shape[0]:
-        raise DataError(f"{data.name} has {data.graph.num_nodes} nodes, the embeddings {source.values.shape[0]} rows")
-    adjacency = data.graph.adjacency
-    if source.ids is None:
-        return adjacency
-    import torch
-
-    order = order_of(source.ids, data.node_ids, data.name)
-    return adjacency if order == list(range(len(order))) else adjacency.subgraph(torch.tensor(order))
 
 
 def labels_of(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
@@ -59,6 +60,15 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         raise OutputError(f"{target} cannot be written ({error.strerror}); choose another place") from error
     os.close(handle)
     os.unlink(name)
+
+
+def sha256_of(path: str | os.PathLike[str]) -> str:
+    """Hexadecimal SHA-256 of a file, read in blocks."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        for block in iter(lambda: stream.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def sync_folder(path: Path) -> None:

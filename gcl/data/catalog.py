@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import os
 from pathlib import Path
 from typing import Any
 
 from gcl.core.errors import DataError, unknown
+from gcl.core.files import sha256_of
 from gcl.data.cards import COLLECTIONS, Card, card_names, read_card
 from gcl.data.names import resolve_name
 from gcl.data.roots import data_roots, find_archive
@@ -53,15 +53,6 @@ def dataset_info(
     path = record["path"]
     record["verified"] = sha256_of(Path(path)) == card.sha256 if verify and path and card.sha256 else None
     return record
-
-
-def sha256_of(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        for block in iter(lambda: stream.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _availability(card: Card, data_root: str | os.PathLike[str] | None) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from gcl.core.context import Outputs
 from gcl.core.report import Report
-from gcl.evaluate.clustering import Clustering, HeldClasses, cluster_scores
+from gcl.evaluate.clustering import Clustering, HeldClasses, KMeansAlgorithm, cluster_scores, hard_assignment
+from gcl.evaluate.scores import by_metric
 
 CRITERIA = ("silhouette", "modularity")  # columns of ``label_free``
 
@@ -32,6 +33,17 @@ class Assignment(Clustering):
         ConfigError: a number below 1, or an unknown algorithm.
     """
 
+    def __init__(
+        self,
+        *,
+        k: int | None = None,
+        normalize: bool = True,
+        num_seeds: int = 5,
+        n_init: int = 10,
+        algorithm: KMeansAlgorithm = "auto",
+    ):
+        super().__init__(k=k, normalize=normalize, num_seeds=num_seeds, n_init=n_init, algorithm=algorithm)
+
     def evaluate(self, outputs: Outputs, held: HeldClasses, *, seed: int) -> Report:
         """Scores of the assignment: ``accuracy``, ``nmi``, ``ari`` and ``macro_f1``, one value.
 
@@ -40,8 +52,8 @@ class Assignment(Clustering):
         """
         if outputs.assignment is None:
             return super().evaluate(outputs, held, seed=seed)
-        own = outputs.assignment if outputs.assignment.dim() == 1 else outputs.assignment.argmax(dim=1)
-        values = {name: [value] for name, value in cluster_scores(own, held.y).items()}
+        own = hard_assignment(outputs.assignment)
+        values = by_metric([cluster_scores(own, held.y)])
         details: dict[str, Any] = {"clusters": int(own.unique().numel())}
         history = outputs.extras.get("epoch_assignments")
         if history is not None and len(history):

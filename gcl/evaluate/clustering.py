@@ -76,6 +76,11 @@ def cluster_scores(assignment: Tensor, y: Tensor) -> dict[str, float]:
     }
 
 
+def hard_assignment(assignment: Tensor) -> Tensor:
+    """The cluster of each row ``[N]``: of a soft assignment ``[N, K]`` the likeliest, a hard one ``[N]`` as it is."""
+    return assignment if assignment.dim() == 1 else assignment.argmax(dim=1)
+
+
 @dataclass(frozen=True, eq=False)
 class KMeansFit:
     """A clustering by k-means.
@@ -138,7 +143,6 @@ def kmeans_report(
         normalize: scale rows to unit length first.
         seeds: one k-means each.
         n_init, algorithm: as in :func:`kmeans_assign`.
-        embedding: which of the method's embeddings is clustered, by name; ``None`` = the main one.
 
     Returns:
         ``accuracy``, ``nmi``, ``ari`` and ``macro_f1`` (see :func:`cluster_scores`), one value a seed.
@@ -174,7 +178,7 @@ class HeldClasses:
 
 
 class Clustering:
-    """Scores a method's main embeddings by clustering them.
+    """Scores a method's embeddings by clustering them.
 
     Where the method makes an assignment of its own, its scores stand in ``details["assignment"]``.
 
@@ -183,6 +187,7 @@ class Clustering:
         normalize: scale rows to unit length first (protocol ``kmeans-l2``), or not (``kmeans``).
         num_seeds: how many k-means seeds, from 0 on.
         n_init, algorithm: as in :func:`kmeans_assign`.
+        embedding: which of the method's embeddings is clustered, by name; ``None`` = the main one.
 
     Raises:
         ConfigError: a number below 1, or an unknown algorithm.
@@ -253,8 +258,7 @@ class Clustering:
         )
         if outputs.assignment is None:
             return report
-        own = outputs.assignment if outputs.assignment.dim() == 1 else outputs.assignment.argmax(dim=1)
-        details = {**report.details, "assignment": cluster_scores(own, held.y)}
+        details = {**report.details, "assignment": cluster_scores(hard_assignment(outputs.assignment), held.y)}
         return Report(report.task, report.protocol, report.n, report.values, report.seeds, details)
 
 

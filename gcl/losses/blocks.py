@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gcl.core.errors import ConfigError, DataError, unknown
+from gcl.losses.functional import check_scale
 from gcl.ops.meta_nodes import meta_node_sum
 from gcl.ops.product_logsumexp import product_logsumexp
 from gcl.ops.unit_rows import unit_rows
@@ -33,7 +34,12 @@ def meta_node_repulsion(z: Tensor, clusters: Tensor, *, scale: float) -> Tensor:
 
     Returns:
         A scalar.
+
+    Raises:
+        ConfigError: a scale out of range.
+        DataError: shapes or types that do not fit.
     """
+    check_scale(scale)
     sums, _, _ = cluster_sums(z, clusters)
     unit = unit_rows(sums)  # [K', d]
     similarity = (unit @ unit.t()).fill_diagonal_(0.0)
@@ -83,6 +89,7 @@ def block_repulsion(
         ConfigError: an unknown word, a scale out of range, or ``second_order`` with ``rows="nodes"``.
         DataError: shapes that do not fit.
     """
+    check_scale(scale)
     for name, word, words in (("rows", rows, get_args(Rows)), ("own_cluster", own_cluster, get_args(OwnCluster))):
         if word not in words:
             raise ConfigError(unknown(name, str(word), words))

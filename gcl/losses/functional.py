@@ -21,6 +21,12 @@ def check_temperature(value: float) -> None:
         raise ConfigError(f"temperature must be a finite number above 0, got {value!r}")
 
 
+def check_scale(value: float) -> None:
+    """Refuses anything but a finite number above 0."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not (math.isfinite(value) and value > 0):
+        raise ConfigError(f"scale, which multiplies the similarity, must be a finite number above 0, got {value!r}")
+
+
 def unit_pair(z1: Tensor, z2: Tensor | None, loss: str) -> tuple[Tensor, Tensor]:
     r"""Both views with rows :math:`z / \max(\lVert z \rVert, 10^{-12})`.
 

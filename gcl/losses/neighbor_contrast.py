@@ -12,6 +12,7 @@ from torch.nn.functional import softplus
 from gcl.core.adjacency import Adjacency
 from gcl.core.context import LossContext
 from gcl.core.errors import ConfigError, DataError
+from gcl.losses.functional import check_scale
 from gcl.ops.neighbor_logsumexp import neighbor_logsumexp
 from gcl.ops.product_logsumexp import product_logsumexp
 from gcl.ops.unit_rows import unit_rows
@@ -38,6 +39,7 @@ class NeighborContrast(nn.Module):
     """
 
     needs: ClassVar[tuple[str, ...]] = ("positives",)
+    views: ClassVar[int] = 1  # that it contrasts
 
     def __init__(self, scale: float = 0.25):
         super().__init__()
@@ -103,9 +105,3 @@ def one_view(z1: Tensor, z2: Tensor | None, context: LossContext | None, loss: s
             f"{list(context.positives.shape)}"
         )
     return unit_rows(z1), context.positives
-
-
-def check_scale(value: float) -> None:
-    """Refuses anything but a finite number above 0."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not (math.isfinite(value) and value > 0):
-        raise ConfigError(f"scale, which multiplies the similarity, must be a finite number above 0, got {value!r}")

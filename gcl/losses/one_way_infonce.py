@@ -37,8 +37,8 @@ class OneWayInfoNCE(nn.Module):
         positive_clip: c, above 0; ``None`` = not clipped.
         num_clusters: so many clusters of the keys, found anew in every step by a few iterations of k-means, stand for
             all keys, each by its mean row and size: a lower bound of the exact term
-            (:func:`gcl.losses.blocks.block_repulsion` with ``rows="nodes"``), in time linear in the keys. ``None`` =
-            exact.
+            (:func:`gcl.losses.blocks.block_repulsion` with ``rows="nodes"``), in time linear in the keys. It takes no
+            sampled keys. ``None`` = exact.
 
     Raises:
         ConfigError: a value out of range.
@@ -80,15 +80,15 @@ class OneWayInfoNCE(nn.Module):
                 positive is counted once whether drawn or not, and the others stand for all others.
 
         Raises:
-            ConfigError: no second view.
-            DataError: shapes that do not fit together.
+            ConfigError: no second view, or sampled keys beside ``num_clusters``.
+            DataError: shapes that do not fit together, or anchors out of range.
         """
         context = EVERY_NODE if context is None else context
         if z2 is None or z1.shape != z2.shape:
             unit_pair(z1, z2, type(self).__name__)  # says what is wrong
         assert z2 is not None
-        anchors = context.anchors
-        return self.contrast(z1 if anchors is None else z1.index_select(0, anchors), z2, context)
+        weights, anchors = anchor_weights(z2, context), context.anchors  # refuses anchors that z1 does not have
+        return self._contrast(z1 if anchors is None else z1.index_select(0, anchors), z2, weights, context)
 
     def contrast(self, rows: Tensor, keys: Tensor, context: LossContext) -> Tensor:
         """The same with the rows of the anchors alone, which may be all that was computed of the first view.
@@ -97,12 +97,23 @@ class OneWayInfoNCE(nn.Module):
             rows: one row an anchor, ``[n, d]``.
             keys: the second view, ``[N, d]``.
             context: as above; ``anchors`` says which key is the positive of each row.
+
+        Raises:
+            ConfigError, DataError: as above.
         """
-        weights = anchor_weights(keys, context)  # [n]
+        return self._contrast(rows, keys, anchor_weights(keys, context), context)
+
+    def _contrast(self, rows: Tensor, keys: Tensor, weights: Tensor, context: LossContext) -> Tensor:
+        """The same with the weights of the anchors, ``[n]``."""
+        if context.keys is not None and self.num_clusters is not None:
+            raise ConfigError(
+                f"{type(self).__name__} got a sample of the keys and num_clusters={self.num_clusters}, and either "
+                "stands for all keys; leave one of them out"
+            )
         if rows.dim() != 2 or rows.shape[1:] != keys.shape[1:] or rows.shape[0] != weights.shape[0]:
             raise DataError(
-                f"the anchors must be rows [{weights.shape[0]}, {keys.shape[1]}], got {list(rows.shape)}; "
-                "give one row an anchor"
+                f"the anchors must be {weights.shape[0]} rows as wide as the keys {list(keys.shape)}, got "
+                f"{list(rows.shape)}; give one row an anchor"
             )
         if self.normalize:
             rows, keys = unit_rows(rows), unit_rows(keys)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 from torch import Tensor, nn
 
 from gcl.core.context import LossContext
 from gcl.core.errors import ConfigError, unknown
 from gcl.losses.blocks import OwnCluster, block_repulsion, meta_node_repulsion
-from gcl.losses.neighbor_contrast import check_scale, neighbor_attraction, one_view
+from gcl.losses.functional import check_scale
+from gcl.losses.neighbor_contrast import neighbor_attraction, one_view
 
 Weights = Literal["uniform", "size"]
 Assign = Literal["hard", "soft"]
@@ -43,6 +44,7 @@ class PamCLoss(nn.Module):
     """
 
     needs: tuple[str, ...] = ("positives", "clusters")
+    views: ClassVar[int] = 1  # that it contrasts
 
     def __init__(
         self,

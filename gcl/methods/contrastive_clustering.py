@@ -17,7 +17,7 @@ from gcl.core.resolve import Slot, resolve
 from gcl.core.streams import Streams
 from gcl.encoders.autoencoder import feature_rows
 from gcl.methods.deep_clustering import DeepClustering, check_weight
-from gcl.ops.transition_weights import Hops, check_hops, transition_weights
+from gcl.ops.transition_weights import Hops, check_hops, check_num_walks, transition_weights, walk_weights
 
 PROVIDED = ("positives", "clusters", "assignment")
 
@@ -30,10 +30,13 @@ class ContrastiveClustering(DeepClustering):
 
     Args:
         contrast_weight: :math:`\alpha`, 0 or more.
-        contrast: a loss specification; any loss of one view that takes ``positives``, ``clusters`` or ``assignment``.
+        contrast: a loss specification; any loss of one view (its class says ``views = 1``) that needs ``positives``,
+            and ``clusters`` or ``assignment`` if it likes.
         order: R, hops of the positives, from 1.
         hops: ``cumulative`` or ``power``, see :func:`gcl.ops.transition_weights.transition_weights`.
         top: positives kept of each node, the largest; ``None`` = all.
+        num_walks: estimate the weights of the positives by so many random walks from each node
+            (:func:`gcl.ops.transition_weights.walk_weights`), where there are too many of them; ``None`` = exact.
         reconstruction_weight: :math:`\lambda`, 0 or more.
         num_clusters, embedding_dim, hidden_channels, pretrain_epochs, pretrain_batch_size, pretrain_learning_rate,
             cluster_weight, n_init, history: see :class:`~gcl.methods.deep_clustering.DeepClustering`.
@@ -47,6 +50,7 @@ class ContrastiveClustering(DeepClustering):
     order: int
     hops: Hops
     top: int | None
+    num_walks: int | None
     reconstruction_weight: float
 
     def __init__(
@@ -58,6 +62,7 @@ class ContrastiveClustering(DeepClustering):
         order: int,
         hops: Hops,
         top: int | None,
+        num_walks: int | None,
         reconstruction_weight: float,
         cluster_weight: float,
         embedding_dim: int,
@@ -80,6 +85,12 @@ class ContrastiveClustering(DeepClustering):
             history=history,
         )
         check_hops(order, hops, top)
+        if num_walks is not None:
+            check_num_walks(num_walks)
+            if top is not None:
+                raise ConfigError(
+                    "top keeps the largest of the exact weights, which num_walks estimates; give one of them"
+                )
         check_weight("contrast_weight", contrast_weight)
         check_weight("reconstruction_weight", reconstruction_weight)
         self.store(
@@ -88,6 +99,7 @@ class ContrastiveClustering(DeepClustering):
             order=order,
             hops=hops,
             top=top,
+            num_walks=num_walks,
             reconstruction_weight=reconstruction_weight,
         )
 
@@ -99,29 +111,44 @@ class ContrastiveClustering(DeepClustering):
     def _made_loss(self) -> nn.Module:
         loss: nn.Module = resolve("loss", self.contrast)
         missing = sorted(set(loss.needs) - set(PROVIDED))  # type: ignore[arg-type]
-        if missing or "positives" not in loss.needs:  # type: ignore[operator]
-            needs = f"needs {', '.join(missing)}" if missing else "takes no positives"
+        reason = ""
+        if missing:
+            reason = f"needs {', '.join(missing)}"
+        elif "positives" not in loss.needs:  # type: ignore[operator]
+            reason = "takes no positives"
+        elif getattr(loss, "views", 2) != 1:
+            reason = "does not say views = 1 and so contrasts two"
+        if reason:
             raise ConfigError(
-                f"loss {type(loss).__name__} {needs}; {type(self).__name__} contrasts neighbours on one view: "
+                f"loss {type(loss).__name__} {reason}; {type(self).__name__} contrasts neighbours on one view: "
                 "choose pamc or neighbor_contrast"
             )
         return loss
 
     def prepare(self, graph: Graph, streams: Streams) -> Prepared:
-        """The number of clusters and the weights of the positives."""
-        gamma = transition_weights(graph.adjacency, self.order, hops=self.hops, top=self.top)
+        """The number of clusters and, where they are contrasted, the weights of the positives."""
+        prepared = super().prepare(graph, streams)
+        if not self.contrast_weight:
+            return prepared
+        if self.num_walks is None:
+            gamma = transition_weights(graph.adjacency, self.order, hops=self.hops, top=self.top)
+        else:
+            walks = streams.generator("positives")
+            gamma = walk_weights(graph.adjacency, self.order, num_walks=self.num_walks, hops=self.hops, generator=walks)
         assert gamma.weight is not None
         tensors = {"positives": gamma.edge_index(), "positives_weight": gamma.weight}
-        return Prepared({**super().prepare(graph, streams).tensors, **tensors})
+        return Prepared({**prepared.tensors, **tensors})
 
     def build(self, spec: GraphSpec, prepared: Prepared) -> ContrastiveClustering:
         """Makes the modules and lays out the positives."""
         super().build(spec, prepared)
         self.contrast_ = self._made_loss()
         nodes, tensors = spec.num_nodes[spec.target], prepared.tensors
-        self.positives_: Adjacency = Adjacency.from_edge_index(
-            tensors["positives"], (nodes, nodes), tensors["positives_weight"]
-        )
+        self.positives_: Adjacency | None = None
+        if self.contrast_weight:
+            self.positives_ = Adjacency.from_edge_index(
+                tensors["positives"], (nodes, nodes), tensors["positives_weight"]
+            )
         return self
 
     def joint_parameters(self) -> list[nn.Parameter]:
@@ -132,10 +159,10 @@ class ContrastiveClustering(DeepClustering):
     def joint_terms(self, hidden: list[Tensor], q: Tensor, graph: Graph) -> tuple[dict[str, Tensor], Tensor]:
         """The contrastive loss, and the reconstruction."""
         z = hidden[-1]
-        if self.positives_.device != z.device:
-            self.positives_ = self.positives_.to(z.device)
         terms = {}
-        if self.contrast_weight:
+        if self.positives_ is not None:
+            if self.positives_.device != z.device:
+                self.positives_ = self.positives_.to(z.device)
             fixed = q.detach()
             context = LossContext(positives=self.positives_, clusters=fixed.argmax(dim=1), assignment=fixed)
             terms["contrast"] = self.contrast_weight * self.contrast_(z, context=context)

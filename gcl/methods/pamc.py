@@ -24,9 +24,9 @@ class PamC(ContrastiveClustering):
     the exact negatives in place of the published proxy.
 
     Args:
-        num_clusters, contrast_weight, contrast, order, hops, top, reconstruction_weight, cluster_weight, embedding_dim,
-            hidden_channels, pretrain_epochs, pretrain_batch_size, pretrain_learning_rate, n_init, history: see
-            :class:`~gcl.methods.contrastive_clustering.ContrastiveClustering`.
+        num_clusters, contrast_weight, contrast, order, hops, top, num_walks, reconstruction_weight, cluster_weight,
+            embedding_dim, hidden_channels, pretrain_epochs, pretrain_batch_size, pretrain_learning_rate, n_init,
+            history: see :class:`~gcl.methods.contrastive_clustering.ContrastiveClustering`.
 
     Raises:
         ConfigError: a value out of range.
@@ -41,6 +41,7 @@ class PamC(ContrastiveClustering):
         order: int = 4,
         hops: Hops = "cumulative",
         top: int | None = None,
+        num_walks: int | None = None,
         reconstruction_weight: float = 0.0,
         cluster_weight: float = 2.0,
         embedding_dim: int = 10,
@@ -58,6 +59,7 @@ class PamC(ContrastiveClustering):
             order=order,
             hops=hops,
             top=top,
+            num_walks=num_walks,
             reconstruction_weight=reconstruction_weight,
             cluster_weight=cluster_weight,
             embedding_dim=embedding_dim,

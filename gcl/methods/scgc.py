@@ -22,9 +22,9 @@ class SCGC(ContrastiveClustering):
     are the authors' for USPS.
 
     Args:
-        num_clusters, contrast_weight, contrast, order, hops, top, reconstruction_weight, cluster_weight, embedding_dim,
-            hidden_channels, pretrain_epochs, pretrain_batch_size, pretrain_learning_rate, n_init, history: see
-            :class:`~gcl.methods.contrastive_clustering.ContrastiveClustering`.
+        num_clusters, contrast_weight, contrast, order, hops, top, num_walks, reconstruction_weight, cluster_weight,
+            embedding_dim, hidden_channels, pretrain_epochs, pretrain_batch_size, pretrain_learning_rate, n_init,
+            history: see :class:`~gcl.methods.contrastive_clustering.ContrastiveClustering`.
 
     Raises:
         ConfigError: a value out of range.
@@ -39,6 +39,7 @@ class SCGC(ContrastiveClustering):
         order: int = 4,
         hops: Hops = "power",
         top: int | None = None,
+        num_walks: int | None = None,
         reconstruction_weight: float = 1.0,
         cluster_weight: float = 0.1,
         embedding_dim: int = 10,
@@ -56,6 +57,7 @@ class SCGC(ContrastiveClustering):
             order=order,
             hops=hops,
             top=top,
+            num_walks=num_walks,
             reconstruction_weight=reconstruction_weight,
             cluster_weight=cluster_weight,
             embedding_dim=embedding_dim,

@@ -45,7 +45,7 @@ def lloyd(x: Tensor, k: int, *, iterations: int = 5, generator: Generator | None
     centres = x[torch.randperm(num_rows, generator=generator)[:k].to(x.device)]
     labels = _nearest(x, centres)
     for _ in range(iterations - 1):
-        total = meta_node_sum(x, labels, k)  # the same bits on every device
+        total = meta_node_sum(x, labels, k)
         count = labels.bincount(minlength=k).unsqueeze(1)
         centres = torch.where(count > 0, total / count.clamp(min=1), centres)
         labels = _nearest(x, centres)

@@ -18,7 +18,8 @@ def meta_node_sum(z: Tensor, labels: Tensor, num_clusters: int, *, backend: Back
     r"""Sum of the rows of each cluster, :math:`s_k = \sum_{i: c_i = k} z_i` (Kulatilleke et al. 2022, meta-nodes).
 
     N d numbers are read and K d written; there is no N × K matrix of memberships. Gradients of any order go to ``z``.
-    The same input gives the same bits.
+    The same input gives the same bits, except for ``backend="torch"`` on CUDA, whose ``index_add_`` adds in no fixed
+    order (``torch.use_deterministic_algorithms(True)`` gives it one).
 
     Args:
         z: floating point, ``[N, d]``; half precision is summed in float32.

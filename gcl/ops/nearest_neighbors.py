@@ -7,7 +7,6 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from gcl.core.adjacency import Adjacency
 from gcl.core.errors import ConfigError, DataError, unknown
 from gcl.ops.largest import largest
 
@@ -74,42 +73,6 @@ def nearest_neighbors(
         index[rows] = nearest
         value[rows] = _to_value(score_of_nearest, squares[rows], squares[nearest], metric).to(value.dtype)
     return index, value
-
-
-def knn_graph(
-    x: Tensor,
-    k: int,
-    *,
-    metric: Metric = "euclidean",
-    symmetrize: Literal["union", "mutual"] | None = "union",
-) -> Adjacency:
-    """The unweighted graph of nearest neighbours: row i receives from its k nearest rows j; no self-loops.
-
-    Args:
-        x: finite, ``[N, d]``.
-        k: neighbours a row, from 1 to N - 1.
-        metric: as in :func:`nearest_neighbors`.
-        symmetrize: ``union`` adds every reverse arc, ``mutual`` keeps arcs whose reverse is there, ``None`` does
-            neither.
-
-    Returns:
-        An ``[N, N]`` adjacency.
-
-    Raises:
-        ConfigError: an unknown ``symmetrize``, or as :func:`nearest_neighbors`.
-    """
-    if symmetrize not in ("union", "mutual", None):
-        raise ConfigError(unknown("symmetrize", str(symmetrize), ("union", "mutual", "None")))
-    source, _ = nearest_neighbors(x, k, metric=metric)
-    num_nodes = x.shape[0]
-    target = torch.arange(num_nodes, device=x.device).repeat_interleave(k)
-    arcs = torch.stack([source.reshape(-1), target])  # [2, N * k]
-    reverse = arcs.flip(0)
-    if symmetrize == "union":
-        arcs = torch.cat([arcs, reverse], dim=1)
-    elif symmetrize == "mutual":
-        arcs = arcs[:, torch.isin(arcs[0] * num_nodes + arcs[1], reverse[0] * num_nodes + reverse[1])]
-    return Adjacency.from_edge_index(arcs, (num_nodes, num_nodes), duplicates="first")
 
 
 def _score(product: Tensor, row_squares: Tensor, col_squares: Tensor, metric: Metric) -> Tensor:

@@ -14,14 +14,17 @@ from gcl.core.errors import DataError
 def squared_distances(z: Tensor, centers: Tensor) -> Tensor:
     r"""Squared distances of rows ``[N, d]`` to centres ``[K, d]``, ``[N, K]``.
 
-    Without the cancellation of :math:`|z|^2 - 2 z \cdot \mu + |\mu|^2`, and with no N × K × d numbers.
+    Differences are squared, and summed for the gradients, too: there is no cancellation as in
+    :math:`|z|^2 - 2 z \cdot \mu + |\mu|^2`, wherever rows and centres lie, and there are no N × K × d numbers. The
+    result is float32 at least, and so are the sums of the gradients.
 
     Raises:
         DataError: widths that differ.
     """
     if z.dim() != 2 or centers.dim() != 2 or z.shape[1] != centers.shape[1]:
         raise DataError(f"rows and centres must be [N, d] and [K, d], got {list(z.shape)} and {list(centers.shape)}")
-    squared: Tensor = _SquaredDistances.apply(z, centers)
+    dtype = torch.promote_types(torch.promote_types(z.dtype, centers.dtype), torch.float32)
+    squared: Tensor = _SquaredDistances.apply(z.to(dtype), centers.to(dtype))
     return squared
 
 
@@ -35,13 +38,14 @@ class _SquaredDistances(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         z, centers = ctx.saved_tensors
-        rows = cols = None
-        if ctx.needs_input_grad[0]:
-            rows = 2 * (z * grad.sum(dim=1, keepdim=True) - grad @ centers)
-        if ctx.needs_input_grad[1]:
-            cols = 2 * (centers * grad.sum(dim=0).unsqueeze(1) - grad.t() @ z)
+        rows, cols = torch.zeros_like(z), torch.zeros_like(centers)
+        # products with the matrix of gradients would be faster, but lose the difference of what lies far from 0
+        for k, (center, share) in enumerate(zip(centers, grad.t(), strict=True)):
+            pull = 2 * (z - center) * share.unsqueeze(1)  # [N, d]
+            rows += pull
+            cols[k] -= pull.sum(dim=0)
         return rows, cols
 
 

@@ -64,7 +64,8 @@ def transition_weights(
     if kept > max_entries:
         raise DataError(
             f"{order} hops reach about {expected:,.0f} pairs of nodes, more than the {max_entries:,} that are stored; "
-            "lower the order, keep the largest of each row (top=100), or estimate them by random walks (walk_weights)"
+            "lower the order, keep the largest of each row (top=100), or estimate them by random walks (num_walks=100 "
+            "of a method, or walk_weights)"
         )
     if top is None and num_nodes > 1000 and expected > DENSE * num_nodes**2:
         warnings.warn(
@@ -102,8 +103,7 @@ def walk_weights(
         ConfigError, DataError: as :func:`transition_weights`.
     """
     check_hops(order, hops, None)
-    if isinstance(num_walks, bool) or not isinstance(num_walks, int) or num_walks < 1:
-        raise ConfigError(f"num_walks must be a whole number from 1, got {num_walks!r}")
+    check_num_walks(num_walks)
     step = _transition(adjacency)
     num_nodes = step.shape[0]
     ends = np.tile(np.arange(num_nodes), num_walks)  # [walks * N]
@@ -161,6 +161,12 @@ def check_hops(order: int, hops: str, top: int | None) -> None:
     for name, value in (("order", order), ("top", 1 if top is None else top)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ConfigError(f"{name} must be a whole number from 1, got {value!r}")
+
+
+def check_num_walks(num_walks: int) -> None:
+    """Refuses anything but a whole number from 1."""
+    if isinstance(num_walks, bool) or not isinstance(num_walks, int) or num_walks < 1:
+        raise ConfigError(f"num_walks must be a whole number from 1, got {num_walks!r}")
 
 
 def _transition(adjacency: Adjacency) -> sp.csr_matrix:

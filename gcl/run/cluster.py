@@ -18,13 +18,15 @@ from gcl.core.report import Report
 from gcl.data.labels import as_labels
 from gcl.evaluate.cluster_methods import ClusterMethod, Clusters, find_clusters
 from gcl.evaluate.cluster_quality import cluster_quality
-from gcl.evaluate.clustering import KMeansAlgorithm, cluster_scores
+from gcl.evaluate.clustering import KMeansAlgorithm, cluster_scores, hard_assignment
 from gcl.evaluate.embeddings import as_embeddings
+from gcl.evaluate.scores import by_metric
 from gcl.ops.eigengap import MOST, eigengap
 from gcl.ops.knn_graph import knn_graph
 from gcl.run.pipeline import pipeline
 
 Method = Literal["kmeans", "gmm", "agglomerative", "leiden", "pamc", "own"]
+UNSEEDED = ("agglomerative", "own")  # no seed changes what they give
 RESERVED = {"seeds", "floors", "evaluate", "progress", "num_clusters", "out", "dataset", "method"}
 NEIGHBOURS = 10  # of the graph that is made where there is none
 MOST_ROWS = 50_000  # for which it is made: it compares all pairs
@@ -74,7 +76,7 @@ def cluster(
     adjacency: Adjacency | None = None,
     y: Tensor | None = None,
     normalize: bool = True,
-    seeds: int = 5,
+    seeds: int | None = None,
     algorithm: KMeansAlgorithm = "auto",
     resolution: float = 1.0,
     settings: Mapping[str, Any] | None = None,
@@ -93,7 +95,8 @@ def cluster(
             none, each row is joined to its 10 nearest, up to 50,000 rows.
         y: labels to score against, ``[N]``, -1 = unlabelled. No choice looks at them, but the number of classes.
         normalize: scale rows to unit length first (not for ``pamc``).
-        seeds: how many, from 1. ``agglomerative`` takes one.
+        seeds: how many, from 1; ``None`` = 5, but 1 for ``pamc``, which trains for each. Of ``agglomerative`` and
+            ``own``, which no seed changes, there is one.
         algorithm: of k-means.
         resolution: of ``leiden``.
         settings: of ``pamc``: arguments of the method and of ``trainer``, as in :func:`gcl.pipeline`.
@@ -128,11 +131,10 @@ def cluster(
         if k >= MOST:
             notes.append(f"the eigengap looks no further than {MOST} clusters; give the number if there may be more")
     runs: list[Clusters] = []
-    for seed in range(1 if method in ("agglomerative", "own") else seeds):
+    for seed in range(seeds or (1 if method in (*UNSEEDED, "pamc") else 5)):
         if method == "own":
             assert assignment is not None
-            own = assignment if assignment.dim() == 1 else assignment.argmax(dim=1)
-            made = Clusters(own.long(), 0.0, "assignment")
+            made = Clusters(hard_assignment(assignment).long(), 0.0, "assignment")
         elif method == "pamc":
             assert graph is not None
             made = _by_pamc(z, graph, k, seed, settings or {}, progress)
@@ -156,8 +158,7 @@ def cluster(
         notes.append(f"{found} of {k} clusters have a row; the others are empty")
     report = None
     if y is not None and classes:
-        scores = [cluster_scores(run.labels, y) for run in runs]
-        values = {name: [score[name] for score in scores] for name in scores[0]}
+        values = by_metric([cluster_scores(run.labels, y) for run in runs])
         details = {"k": k, "chosen": chosen}
         report = Report("clustering", runs[0].protocol, int((y >= 0).sum()), values, list(range(len(runs))), details)
     quality = cluster_quality(z, runs[chosen].labels, adjacency=adjacency, normalize=normalize)
@@ -167,7 +168,7 @@ def cluster(
 def _check_options(
     method: str,
     k: int | None,
-    seeds: int,
+    seeds: int | None,
     algorithm: str,
     resolution: float,
     settings: Mapping[str, Any] | None,
@@ -176,8 +177,12 @@ def _check_options(
     """Refuses what a method cannot take, before any work."""
     if method not in get_args(Method):
         raise ConfigError(unknown("clustering method", str(method), get_args(Method)))
-    if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1:
+    if seeds is not None and (isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1):
         raise ConfigError(f"seeds must be a whole number from 1, got {seeds!r}")
+    if seeds is not None and seeds > 1 and method in UNSEEDED:
+        raise ConfigError(
+            f"method {method} gives the same clusters with every seed, got seeds={seeds}; leave seeds out"
+        )
     if method in ("leiden", "own") and k is not None:
         more = ", and set the resolution for more" if method == "leiden" else ""
         raise ConfigError(f"{method} finds the number of clusters itself; leave k out{more}")
@@ -205,14 +210,25 @@ def compare_clusterings(first: Tensor, second: Tensor) -> dict[str, float]:
         second: int ``[N]``, -1 = left out.
 
     Raises:
-        DataError: lengths that differ.
+        DataError: lengths that differ, or a second one that leaves every row out.
     """
-    if first.shape != second.shape:
-        raise DataError(f"one clustering has {first.numel()} rows and the other {second.numel()}; give the same rows")
-    if not bool((second >= 0).any()):
-        raise DataError("the clustering to compare with leaves every row out (all are -1); give one of these rows")
+    check_comparison(second, first.numel())
     scores = cluster_scores(first, second)
     return {"nmi": scores["nmi"], "ari": scores["ari"], "matched": scores["accuracy"]}
+
+
+def check_comparison(labels: Tensor, num_rows: int) -> None:
+    """Refuses a clustering that none of ``num_rows`` rows can be compared with, see :func:`compare_clusterings`.
+
+    Raises:
+        DataError: another number of rows, or every row left out.
+    """
+    if labels.shape != (num_rows,):
+        raise DataError(
+            f"the clustering to compare with has {labels.numel()} rows for {num_rows} here; give the same rows"
+        )
+    if not bool((labels >= 0).any()):
+        raise DataError("the clustering to compare with leaves every row out (all are -1); give one of these rows")
 
 
 def _plain(method: str) -> ClusterMethod:
@@ -245,7 +261,7 @@ def _by_pamc(
         evaluate=False,
         progress=progress,
         num_clusters=k,
-        **{"trainer": {"epochs": 200, "learning_rate": 1e-3}, **settings},
+        **settings,
     )
     assignment = result.runs[0].outputs.assignment
     assert assignment is not None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from torch import Tensor
 from gcl.core.context import Outputs, Prepared
 from gcl.core.errors import CheckpointError, ConfigError, DataError, OutputError
 from gcl.core.files import atomic_write
+from gcl.core.files import sha256_of as sha256_of
 from gcl.core.graph import Graph
 from gcl.core.graph_spec import GraphSpec
 from gcl.core.resolve import describe, find_class, resolve
@@ -302,11 +302,6 @@ def read_json(path: Path, keys: tuple[str, ...] = ()) -> dict[str, Any]:
     if missing:
         raise CheckpointError(f"{path} lacks {', '.join(missing)}; it is damaged, train again into another folder")
     return record
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def to_cpu(outputs: Outputs) -> Outputs:

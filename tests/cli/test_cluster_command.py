@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +21,13 @@ def rows(gcl):
 @pytest.mark.parametrize("method", ["kmeans", "gmm", "agglomerative", "leiden"])
 def test_every_method_writes_scores_and_draws(gcl, rows, method):
     number = () if method == "leiden" else ("--k", 3)
+    seeds = () if method == "agglomerative" else ("--seeds", 2)
     done = gcl(
-        "cluster", "z.npy", *number, "--method", method, "--labels", "y.csv", "--seeds", 2, "--out", "c.csv",
+        "cluster", "z.npy", *number, "--method", method, "--labels", "y.csv", *seeds, "--out", "c.csv",
         "--plot", "c.png", "--json",
     )  # fmt: skip
     assert done.code == 0, done.err
+    assert done.json["seeds"] == ([0, 1] if seeds else [0])
     assert done.json["n"] == 90
     assert done.json["metrics"]["nmi"]["mean"] > 0.7
     assert done.json["quality"]["silhouette"] > 0.3
@@ -78,6 +81,9 @@ def test_a_run_s_own_assignment_is_taken_and_written(gcl):
     assert done.json["protocol"] == "assignment"
     assert len(Path("own.csv").read_text().splitlines()) == 35
     assert gcl("cluster", "run", "--k", 2, "--json").json["protocol"] == "kmeans-l2"
+    refused = gcl("cluster", "run", "--seeds", 2)
+    assert refused.code == 2
+    assert "method own gives the same clusters with every seed" in refused.err
 
 
 def test_a_run_whose_data_is_gone_says_so(gcl, rows):
@@ -90,7 +96,39 @@ def test_a_run_whose_data_is_gone_says_so(gcl, rows):
     done = gcl("cluster", "run", "--k", 2)
     assert done.code == 0, done.err
     assert "note: no labels and no graph:" in done.out
+    Path("y31.csv").write_text("id,label\n" + "".join(f"{i},{i % 3}\n" for i in range(31)))
+    for number, k in ((("--k", 2), 2), ((), 3)):  # the classes in the file are a number, too
+        done = gcl("cluster", "run", *number, "--labels", "y31.csv", "--json")
+        assert done.code == 0, done.err
+        assert (done.json["k"], "accuracy" in done.json["metrics"]) == (k, True)
+        assert any(note.startswith("no graph: ") for note in done.json["notes"])
+    for needed in (("--method", "pamc"), ("--method", "leiden"), ("--k", 2, "--dataset", "graph")):
+        done = gcl("cluster", "run", *needed, "--labels", "y31.csv")
+        assert done.code == 2, needed
+        assert "graph" in done.err
+    assert gcl("cluster", "run").code == 2  # neither classes nor a graph to find the number in
     assert gcl("cluster", "run", "--k", 2, "--method", "pamc").code == 2
+
+
+def test_a_dataset_is_loaded_once(gcl, monkeypatch):
+    import gcl.data.load as module
+
+    real = module.load_dataset
+
+    def load(source, **options):
+        print(f"loaded {source}", file=sys.stderr)
+        return real(source, **options)
+
+    monkeypatch.setattr(module, "load_dataset", load)
+    quick = ("trainer.epochs=1", "evaluate=false", "floors=false", "--quiet", "--out", "run")
+    assert gcl("train", "grace", "karate", *quick).code == 0
+    Path("y.csv").write_text("id,label\n" + "".join(f"{i},{i % 2}\n" for i in range(34)))
+    for source in ("karate", "run"):
+        for more in ((), ("--labels", "y.csv")):
+            done = gcl("cluster", source, "--seeds", 1, "--json", *more)
+            assert done.code == 0, done.err
+            assert "modularity" in done.json["quality"]
+            assert done.err.count("loaded") == 1, (source, more, done.err)
 
 
 def test_pamc_takes_settings(gcl, rows):
@@ -120,12 +158,15 @@ def test_mistakes_are_one_sentence(gcl, rows):
     assert "all rows are equal" in gcl("cluster", "equal.npy", "--k", 2, "--seeds", 1).out
     Path("taken.png").write_text("")
     Path("short.csv").write_text("cluster\n0\n1\n")
+    Path("nothing.csv").write_text("id,cluster\n" + "".join(f"{i},-1\n" for i in range(90)))
     for arguments, words in (
         (("nothing.npy", "--k", 2), "does not exist"),
         (("z.npy", "--k", 2, "--plot", "p.bmp"), ".png"),
-        (("z.npy", "--k", 2, "--plot", "taken.png"), "exists already"),
+        (("z.npy", "--k", 2, "--plot", "taken.png"), "taken.png exists"),
         (("z.npy", "--k", 2, "--method", "leiden"), "leave k out"),
         (("z.npy", "--k", 2, "--compare", "short.csv"), "2 rows for 90"),
+        (("z.npy", "--k", 2, "--compare", "nothing.csv"), "leaves every row out"),
+        (("z.npy", "--k", 2, "--method", "agglomerative", "--seeds", 2), "leave seeds out"),
         (("z.npy", "--k", 2, "--method", "pamc", "--seeds", 0), "seeds"),
         (("davis", "--k", 2), "no features"),
     ):
@@ -133,3 +174,21 @@ def test_mistakes_are_one_sentence(gcl, rows):
         assert done.code == 2, (arguments, done.out, done.err)
         assert words in done.err, (arguments, done.err)
         assert "Traceback" not in done.err
+
+
+def test_what_cannot_end_well_is_refused_before_the_work(gcl, rows, monkeypatch):
+    def work(*given, **options):
+        raise AssertionError("clustered")
+
+    monkeypatch.setattr("gcl.run.cluster.find_clusters", work)
+    Path("file").write_text("")
+    Path("nothing.csv").write_text("id,cluster\n" + "".join(f"{i},-1\n" for i in range(90)))
+    for arguments, words in (
+        (("--out", "file/c.csv"), "file/c.csv cannot be written"),
+        (("--plot", "file/c.png"), "file/c.png cannot be written"),
+        (("--out", "nothing.csv"), "nothing.csv exists"),
+        (("--compare", "nothing.csv"), "leaves every row out"),
+    ):
+        done = gcl("cluster", "z.npy", "--k", 3, *arguments)
+        assert done.code == 2, (arguments, done.err)
+        assert words in done.err

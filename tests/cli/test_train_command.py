@@ -157,6 +157,15 @@ def test_the_doctor_sees_that_others_want_the_cores(monkeypatch):
     monkeypatch.setattr(os, "getloadavg", lambda: (3.2, 0.0, 0.0), raising=False)
     assert "load 3.2 on 2 cores" in doctor.busy(2, 2)
     assert doctor.busy(2, 1) == doctor.busy(16, 8) == ""
+    assert doctor.busy(None, 2) == ""  # where the cores cannot be counted
+
+    def unknown():
+        raise OSError("not to be had")
+
+    monkeypatch.setattr(os, "getloadavg", unknown, raising=False)
+    assert doctor.busy(2, 2) == ""
+    monkeypatch.delattr(os, "getloadavg")
+    assert doctor.busy(2, 2) == ""
 
 
 def test_lists_and_doctor(gcl):
@@ -166,6 +175,13 @@ def test_lists_and_doctor(gcl):
     assert records["node/digits"]["available"] == "embedded"
     assert records["node/cora"]["available"] == "missing"
     assert "scikit-learn" in gcl("data", "info", "digits").out
+    Path("own").mkdir()
+    Path("own/edges.csv").write_text("source,target\n0,1\n1,2\n")
+    assert "own" in gcl("data", "info", "own").out
+    for option in (("--data-root", "elsewhere"), ("--verify",)):
+        refused = gcl("data", "info", "own", *option)
+        assert refused.code == 2
+        assert f"leave out {option[0]}" in refused.err
     healthy = gcl("doctor", "--json")
     assert healthy.code == 0
     assert healthy.json["packages"]["torch"]

@@ -1,15 +1,17 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
 import stat
+import tracemalloc
 
 import pytest
 
 from gcl.core import errors
 from gcl.core.errors import GCLError, OutputError, nearest, unknown
-from gcl.core.files import atomic_write, write_json, write_text
+from gcl.core.files import atomic_write, sha256_of, write_json, write_text
 
 
 def test_a_block_that_fails_leaves_the_old_content(tmp_path):
@@ -48,6 +50,25 @@ def test_replaces_by_default_and_refuses_when_told(tmp_path):
     assert path.read_text() == "second"
     assert list(tmp_path.iterdir()) == [path]
     write_text(tmp_path / "fresh.txt", "text", overwrite=False)
+
+
+def test_checksums_are_made_without_the_whole_file_in_memory(tmp_path):
+    path, block = tmp_path / "large.bin", bytes(range(256)) * 4096  # 1 MiB
+    with open(path, "wb") as stream:
+        for _ in range(32):
+            stream.write(block)
+        stream.write(b"end")
+    tracemalloc.start()
+    try:
+        found = sha256_of(path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found == hashlib.sha256(block * 32 + b"end").hexdigest()
+    assert peak < 4 * 2**20
+    from gcl.run import run_directory
+
+    assert run_directory.sha256_of is sha256_of
 
 
 @pytest.mark.skipif(os.name != "posix", reason="POSIX permissions")

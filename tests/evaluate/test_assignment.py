@@ -5,8 +5,10 @@ import torch
 
 from gcl.core.adjacency import Adjacency
 from gcl.core.context import Outputs
+from gcl.core.errors import ConfigError
 from gcl.core.graph import Graph
 from gcl.core.report import Report
+from gcl.core.resolve import describe, resolve
 from gcl.evaluate.assignment import Assignment
 from gcl.evaluate.clustering import Clustering, cluster_scores
 
@@ -31,6 +33,12 @@ def test_the_assignment_is_scored_and_not_the_embeddings(held):
 def test_what_has_none_is_clustered_by_k_means(held):
     outputs = Outputs({"embedding": Z})
     assert Assignment().evaluate(outputs, held, seed=0).values == Clustering().evaluate(outputs, held, seed=0).values
+
+
+def test_it_looks_at_no_embedding_by_name():
+    with pytest.raises(ConfigError, match="embedding"):
+        resolve("evaluator", {"name": "assignment", "embedding": "nope"})
+    assert describe(resolve("evaluator", {"name": "assignment", "k": 3}))["k"] == 3
 
 
 def test_other_epochs_stand_in_the_details_and_only_the_oracle_sees_labels(held):

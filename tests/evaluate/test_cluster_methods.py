@@ -221,6 +221,20 @@ def test_an_assignment_that_is_there_is_taken_as_it_is():
         assert (found.report.mean("accuracy"), found.runs[0].protocol) == (1.0, "assignment")
 
 
+def test_seeds_are_refused_where_they_would_change_nothing():
+    for options in ({"method": "agglomerative", "k": 3}, {"method": "own", "assignment": Y}):
+        for seeds in (None, 1):
+            assert len(cluster(blobs(), seeds=seeds, **options).runs) == 1
+        with pytest.raises(ConfigError, match=f"method {options['method']} gives the same clusters with every seed"):
+            cluster(blobs(), seeds=2, **options)
+    assert len(cluster(blobs(), k=3).runs) == 5
+
+
+def test_pamc_is_trained_once_where_nothing_is_said():
+    settings = {"hidden_channels": (8,), "pretrain_epochs": 1, "trainer": {"epochs": 1}}
+    assert len(cluster(blobs(), k=3, method="pamc", adjacency=blocks(), settings=settings).runs) == 1
+
+
 def test_labels_that_say_nothing_are_pointed_out():
     assert any("nothing is scored" in note for note in cluster(blobs(), k=3, y=torch.full((90,), -1), seeds=1).notes)
 

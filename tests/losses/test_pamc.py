@@ -24,6 +24,7 @@ from gcl.ops.transition_weights import transition_weights
 
 F64 = torch.float64
 SCALES = st.sampled_from([0.25, 0.5, 1.0, 2.25])
+WRONG = (0, -1.0, math.nan, math.inf, True)
 
 
 def drawn(*shape, seed=0):
@@ -402,6 +403,11 @@ def test_lloyd_finds_what_is_apart_and_lowers_the_spread():
         (lambda: BlockInfoNCE(num_clusters=0), "num_clusters"),
         (lambda: BlockInfoNCE(proxy="meta_nodes", rows="clusters"), "belong to proxy='blocks'"),
         (lambda: BlockInfoNCE(second_order=True), "second_order belongs"),
+        *((lambda scale=scale: block_repulsion(drawn(2, 2), torch.arange(2), scale=scale), "scale") for scale in WRONG),
+        *(
+            (lambda scale=scale: meta_node_repulsion(drawn(2, 2), torch.arange(2), scale=scale), "scale")
+            for scale in WRONG
+        ),
         (lambda: block_repulsion(drawn(2, 2), torch.arange(2), scale=1.0, rows="all"), "rows"),
         (lambda: block_repulsion(drawn(2, 2), torch.arange(2), scale=1.0, rows="nodes", second_order=True), "second"),
         (lambda: PamCLoss()(drawn(3, 2), drawn(3, 2)), "one view"),

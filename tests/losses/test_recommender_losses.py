@@ -188,3 +188,23 @@ def test_clusters_of_the_keys_by_their_formula_with_anchors_and_repeats():
     assert float(loss.contrast(z1[anchors], z2, context)) == pytest.approx(total, rel=1e-9)
     with pytest.raises(ConfigError, match="num_clusters"):
         OneWayInfoNCE(num_clusters=0)
+
+
+def test_clusters_of_the_keys_do_not_go_with_a_sample_of_them():
+    z1, z2 = random_views()
+    loss, context = OneWayInfoNCE(num_clusters=3), LossContext(keys=torch.tensor([0, 4]))
+    for work in (lambda: loss(z1, z2, context=context), lambda: loss.contrast(z1, z2, context)):
+        with pytest.raises(ConfigError, match=r"sample of the keys and num_clusters=3.*leave one of them out"):
+            work()
+
+
+@pytest.mark.parametrize("anchors", [[0, 12], [-1], [[0, 1]]])
+def test_anchors_that_are_no_rows_are_refused_in_a_sentence(anchors):
+    z1, z2 = random_views()
+    with pytest.raises(DataError, match="anchors must be row"):
+        OneWayInfoNCE()(z1, z2, context=LossContext(anchors=torch.tensor(anchors)))
+
+
+def test_rows_that_are_no_matrix_are_refused_in_a_sentence():
+    with pytest.raises(DataError, match="one row an anchor"):
+        OneWayInfoNCE()(torch.ones(3), torch.ones(3))

@@ -167,9 +167,10 @@ def test_before_training_there_is_no_assignment(graph):
     assert method.outputs(graph).assignment is None
 
 
+@pytest.mark.parametrize("precision", ["64-true", "bf16-mixed"])
 @pytest.mark.parametrize("name", ["pamc", "scgc", "scgc_star", "sdcn"])
-def test_double_precision_takes_sparse_features(name):
-    trainer = {"epochs": 2, "precision": "64-true"}
+def test_every_precision_takes_sparse_features(name, precision):
+    trainer = {"epochs": 2, "precision": precision}
     result = gcl.pipeline(name, "node/karate", seeds=[0], floors=False, evaluate=False, trainer=trainer, **SMALL)
     assert result.outputs.main.isfinite().all()
 
@@ -239,6 +240,8 @@ def test_clusters_are_counted_by_the_eigengap_where_no_number_is_given(graph):
         ({"order": 0}, "order"),
         ({"top": 0}, "top"),
         ({"hops": "all"}, "hops"),
+        ({"num_walks": 0}, "num_walks"),
+        ({"num_walks": 5, "top": 5}, "give one of them"),
     ],
 )
 def test_bad_settings_are_refused(options, message):
@@ -253,3 +256,34 @@ def test_what_does_not_fit_the_graph_or_the_loss_is_refused_before_work(graph):
         PamC(contrast="infonce").check(graph.spec)
     with pytest.raises(ConfigError, match="needs epoch, node_weight"):
         PamC(contrast="team_up").check(graph.spec)
+    with pytest.raises(
+        ConfigError,
+        match="MultiPositive does not say views = 1 and so contrasts two; PamC contrasts neighbours on one view",
+    ):
+        PamC(contrast="multi_positive").check(graph.spec)
+
+
+@pytest.mark.parametrize("cls", [PamC, SCGC, SCGCStar])
+def test_positives_by_random_walks_are_few_and_come_from_the_seed(cls, graph):
+    method = cls(**SMALL, num_walks=3, order=2)
+    first, again, other = (method.prepare(graph, Streams(seed)).tensors for seed in (0, 0, 1))
+    assert torch.equal(first["positives"], again["positives"])
+    assert not torch.equal(first["positives"], other["positives"])
+    assert int(first["positives"][1].bincount().max()) <= 3  # of each receiving node
+    mass = torch.zeros(graph.num_nodes).index_add_(0, first["positives"][1], first["positives_weight"])
+    torch.testing.assert_close(mass, torch.full_like(mass, 1.0 if cls is SCGC else 2.0))
+    method, streams = ready(cls, graph, num_walks=3)
+    assert bool(joint(method, graph, streams).loss.isfinite())
+
+
+def test_what_is_not_contrasted_needs_no_positives(graph, monkeypatch):
+    def refuse(*given, **options):
+        raise AssertionError("too dense")
+
+    monkeypatch.setattr("gcl.methods.contrastive_clustering.transition_weights", refuse)
+    method, streams = ready(PamC, graph, contrast_weight=0.0)
+    assert set(method.prepare(graph, streams).tensors) == {"num_clusters"}
+    _, _, q, p = by_hand(method, graph)
+    output = joint(method, graph, streams)
+    assert "contrast" not in output.parts
+    torch.testing.assert_close(output.loss, 2.0 * assignment_divergence(p, q), rtol=1e-4, atol=1e-5)

@@ -15,7 +15,7 @@ from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
 from gcl.core.errors import ConfigError, DataError
-from gcl.ops.nearest_neighbors import knn_graph, nearest_neighbors
+from gcl.ops.nearest_neighbors import nearest_neighbors
 
 METRICS = ["euclidean", "cosine", "dot"]
 
@@ -161,26 +161,6 @@ def test_wrong_arguments_are_refused():
         nearest_neighbors(torch.zeros(4), 1)
     with pytest.raises(ConfigError, match="k must be an integer from 1 to 0 for 1 rows"):
         nearest_neighbors(torch.zeros(1, 2), 1)
-    with pytest.raises(ConfigError, match="unknown symmetrize 'unions'; did you mean 'union'"):
-        knn_graph(torch.zeros(4, 2), 1, symmetrize="unions")
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.data())
-def test_knn_graph_equals_the_definition(data):
-    num_rows = data.draw(st.integers(2, 9))
-    x = torch.tensor(data.draw(st.lists(st.integers(0, 9), min_size=num_rows, max_size=num_rows))).unsqueeze(1)
-    k = data.draw(st.integers(1, num_rows - 1))
-    directed = torch.zeros(num_rows, num_rows, dtype=torch.float64)
-    directed.scatter_(1, nearest_neighbors(x, k)[0], 1.0)  # row i receives from its neighbours
-    assert torch.equal(knn_graph(x, k, symmetrize=None).to_dense(), directed)
-    union, mutual = knn_graph(x, k, symmetrize="union"), knn_graph(x, k, symmetrize="mutual")
-    assert torch.equal(union.to_dense(), torch.maximum(directed, directed.t()))
-    assert torch.equal(mutual.to_dense(), directed * directed.t())
-    assert union.symmetric
-    assert mutual.symmetric
-    assert union.weight is None
-    assert union.is_loop is None
 
 
 def test_memory_stays_bounded():

@@ -67,6 +67,41 @@ def test_distances_keep_rows_and_centres_alone_for_the_gradient():
     assert sum(kept) == z.numel() + centers.numel()
 
 
+@pytest.mark.parametrize("case", ["far from 0", "a far centre"])
+def test_gradients_in_single_precision_are_those_in_double(case):
+    z, centers, weight = drawn(300, 8).float(), drawn(5, 8, seed=1).float(), drawn(300, 5, seed=2).float()
+    if case == "far from 0":
+        z, centers = z + 1e4, centers + 1e4
+    else:
+        centers[2] = 1e6
+        weight[:, 2] = 0
+    found = []
+    for dtype in (torch.float32, F64):
+        rows = [given.to(dtype).requires_grad_() for given in (z, centers)]
+        value = (weight.to(dtype) * squared_distances(*rows)).sum()
+        found.append(torch.autograd.grad(value, rows))
+    for ours, exact in zip(*found, strict=True):
+        assert ours.dtype == torch.float32
+        assert float((ours - exact).norm() / exact.norm()) < 1e-6
+
+
+def test_half_precision_is_computed_in_single_and_keeps_its_gradients():
+    z, centers = drawn(40, 4).to(torch.bfloat16).requires_grad_(), drawn(3, 4, seed=1).float().requires_grad_()
+    squared = squared_distances(z, centers)
+    torch.testing.assert_close(squared, torch.cdist(z.float(), centers).square())
+    squared.square().sum().backward()
+    assert (z.grad.dtype, centers.grad.dtype) == (torch.bfloat16, torch.float32)
+    wide = z.detach().float().requires_grad_()
+    (expected,) = torch.autograd.grad(squared_distances(wide, centers).square().sum(), wide)
+    assert torch.equal(z.grad, expected.to(torch.bfloat16))
+
+
+def test_no_clusters_pull_nothing():
+    z = drawn(4, 2).requires_grad_()
+    squared_distances(z, drawn(0, 2)).sum().backward()
+    assert float(z.grad.abs().max()) == 0
+
+
 def test_widths_that_differ_are_refused():
     with pytest.raises(DataError, match=r"\[N, d\] and \[K, d\]"):
         squared_distances(torch.ones(2, 3), torch.ones(2, 2))

@@ -116,7 +116,9 @@ def test_pairs_within_some_hops_are_as_many_as_was_counted_elsewhere(name, count
 
 def test_what_would_not_fit_is_refused_before_it_is_made_and_dense_results_are_pointed_out():
     graph = ring(1500, chords=3000)
-    with pytest.raises(DataError, match=r"4 hops reach about .* pairs of nodes, more than the 1,000 .*top=100"):
+    with pytest.raises(
+        DataError, match=r"4 hops reach about .* pairs of nodes, more than the 1,000 .*top=100.*num_walks=100"
+    ):
         transition_weights(graph, 4, max_entries=1000)
     assert transition_weights(graph, 4, max_entries=15_000, top=10).num_arcs == 15_000
     with pytest.warns(UserWarning, match="hardly sparse"):
