@@ -22,6 +22,7 @@ import gcl
 from gcl.core.files import write_json
 from gcl.core.report import Report
 from gcl.core.resolve import describe
+from gcl.data.names import resolve_name
 from gcl.report.environment import describe_environment
 from gcl.run.result import SeedRun
 from gcl.run.run_directory import CONFIG, RunDirectory, read_config
@@ -108,12 +109,11 @@ class Study:
 
     def _settings(self, regularizer: dict[str, Any] | None) -> dict[str, Any]:
         """The whole configuration of a run of this study."""
-        file = experiment_file(f"pot-{self.method}", self.dataset)
+        name = resolve_name(self.dataset)
+        file = experiment_file(f"pot-{self.method}", name)
         assert file is not None
         overrides = {**self.changes, "regularizer": regularizer}
-        settings: dict[str, Any] = describe(
-            settle(self.method, self.dataset, overrides=overrides, preset=read_yaml(file))
-        )
+        settings: dict[str, Any] = describe(settle(self.method, name, overrides=overrides, preset=read_yaml(file)))
         return settings
 
     def _ensure(self, name: str, regularizer: dict[str, Any] | None, seeds: Iterable[int]) -> None:

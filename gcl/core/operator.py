@@ -8,8 +8,8 @@ from torch import Tensor
 
 
 @runtime_checkable
-class Operator(Protocol):
-    """A linear map on node embeddings; ``gcl.ops`` has the concrete ones (propagation, low rank)."""
+class LinearMap(Protocol):
+    """A linear map on node embeddings, forwards; gradients go through the product."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -19,6 +19,11 @@ class Operator(Protocol):
     def matmul(self, x: Tensor) -> Tensor:
         """The product with ``x`` of shape ``[columns, d]``; shape ``[rows, d]``."""
         ...
+
+
+@runtime_checkable
+class Operator(LinearMap, Protocol):
+    """A linear map that also has a transpose and parts; ``gcl.ops`` has some (propagation, low rank)."""
 
     def t(self) -> Operator:
         """The transpose."""

@@ -12,8 +12,9 @@ import torch
 from gcl.core.adjacency import Adjacency
 from gcl.core.errors import ConfigError, DataError, unknown
 from gcl.core.graph import Graph
+from gcl.core.resolve import NAME
 from gcl.ops.metapath import MetaPath
-from gcl.ops.metapath_graph import metapath_graph
+from gcl.ops.metapath_graph import both_ways, metapath_graph
 
 
 @dataclass(frozen=True)
@@ -21,12 +22,12 @@ class MetaPathOptions:
     """The settings of ``load_dataset(..., metapath=...)``.
 
     Args:
-        path: as ``paper-author-paper``, or ``paper-[writes]-author-paper`` where several relations join two types; or
-            the types as a list.
+        path: as ``paper-author-paper``, or ``paper-[writes]-author-[writes]-paper`` where several relations join two
+            types; or its pieces as a list, see :meth:`gcl.ops.metapath.MetaPath.parse`.
         top: nearest neighbours by PathSim that each node keeps, from 1; ``None`` = all.
         weighted: whether an edge counts by the number of path instances, or once.
         num_walks: estimate the numbers by so many random walks a node, where products are too large, from 1; ``None`` =
-            count.
+            count. See :func:`gcl.ops.metapath_graph.metapath_graph`.
         seed: of the walks, 0 or more.
 
     Raises:
@@ -51,7 +52,7 @@ class MetaPathOptions:
 
     @classmethod
     def of(cls, value: str | Mapping[str, Any] | MetaPathOptions) -> MetaPathOptions:
-        """Options from a meta-path or a mapping of settings.
+        """Options from a meta-path or a mapping of settings; ``name`` is another word for ``path``.
 
         Raises:
             ConfigError: an unknown key, no path, or a wrong value.
@@ -62,6 +63,10 @@ class MetaPathOptions:
             return cls(value)
         if not isinstance(value, Mapping):
             raise ConfigError(f"metapath must be a text such as paper-author-paper, or settings of it, got {value!r}")
+        if NAME in value:  # metapath=paper-author-paper metapath.top=50
+            if "path" in value:
+                raise ConfigError(f"metapath is given twice, as {value[NAME]!r} and by path; leave one of them out")
+            value = {"path" if key == NAME else key: setting for key, setting in value.items()}
         known = [field.name for field in dataclasses.fields(cls)]
         for key in value:
             if key not in known:
@@ -104,15 +109,11 @@ def metapath_view(graph: Graph, options: MetaPathOptions) -> Graph:
     kept = metapath_graph(
         graph, path, top=options.top, drop_self=True, num_walks=options.num_walks, generator=generator, mend=mend
     )
-    arcs, weight = torch.stack([kept.col.long(), kept.row.long()]), kept.values()
-    both, weight = torch.cat([arcs, arcs.flip(0)], dim=1), torch.cat([weight, weight])
-    order = weight.argsort(descending=True, stable=True)
-    size, target = (graph.num_nodes, graph.num_nodes), graph.target
-    adjacency = Adjacency.from_edge_index(
-        both[:, order], size, weight[order] if options.weighted else None, duplicates="first"
-    )
+    adjacency, target = both_ways(kept), graph.target
+    if not options.weighted:
+        adjacency = adjacency.with_weight(None)
     features = graph.features.get(target)
     if features is None:
-        diagonal = torch.arange(graph.num_nodes).expand(2, -1)
-        features = Adjacency.from_edge_index(diagonal, size, torch.ones(graph.num_nodes))
+        each = torch.arange(graph.num_nodes + 1)
+        features = Adjacency.from_csr(each, each[:-1], kept.shape, torch.ones(graph.num_nodes))
     return Graph.homogeneous(features, adjacency, attrs=graph.node_attrs.get(target, {}))

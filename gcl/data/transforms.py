@@ -32,6 +32,16 @@ def row_normalize(matrix: Matrix) -> Matrix:
     return matrix / matrix.sum(dim=1, keepdim=True).clamp_min(_TINY)
 
 
+def normalized_features(matrix: Matrix) -> Matrix:
+    """Divides each row by its sum where that says something, as the programs of MEOW and HeCo do.
+
+    Features with a negative value stay as they are, and so does a single column, which would become 1 everywhere.
+    """
+    values = _values(matrix)
+    unfit = matrix.shape[1] < 2 or (values.numel() > 0 and float(values.min()) < 0)
+    return matrix if unfit else row_normalize(matrix)
+
+
 def binarize(matrix: Matrix) -> Matrix:
     """1 where a value is positive, else 0."""
     if isinstance(matrix, Adjacency):

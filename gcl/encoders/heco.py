@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gcl.core.operator import Operator
+from gcl.core.operator import LinearMap
 from gcl.encoders.type_projection import SemanticAttention
 
 LEAKY_SLOPE = 0.01
@@ -37,7 +37,7 @@ class MetaPathEncoder(nn.Module):
         for layer in layers:
             nn.init.xavier_normal_(layer.weight, gain=1.414)
 
-    def forward(self, h: Tensor, operators: Sequence[Operator]) -> tuple[Tensor, Tensor]:
+    def forward(self, h: Tensor, operators: Sequence[LinearMap]) -> tuple[Tensor, Tensor]:
         """The embedding ``[N, d]`` and the attention ``[P]`` of projected target nodes ``[N, d]``."""
         parts = zip(self.layers_, self.biases_, self.activations_, operators, strict=True)
         return self.attention_([act(operator.matmul(layer(h)) + bias) for layer, bias, act, operator in parts])

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from gcl.core.adjacency import Adjacency
 from gcl.core.errors import ConfigError, unknown
 from gcl.core.graph_spec import GraphSpec
-from gcl.core.operator import Operator
+from gcl.core.operator import LinearMap
 from gcl.encoders.encoder import check_count, check_dropout
 from gcl.encoders.type_projection import SemanticAttention, TypeProjection
 from gcl.ops.matmul import linear
@@ -41,10 +41,10 @@ class MetaPathViews:
     features: Mapping[str, Tensor | Adjacency | None]
     masked: Tensor | Adjacency | None
     kept: Tensor | None
-    operators: Sequence[Operator]
-    thinned: Sequence[Operator]
-    coarse: Operator
-    contexts: Mapping[Steps, Operator]
+    operators: Sequence[LinearMap]
+    thinned: Sequence[LinearMap]
+    coarse: LinearMap
+    contexts: Mapping[Steps, LinearMap]
 
 
 class MetaPathContextEncoder(nn.Module):
@@ -154,7 +154,7 @@ class MetaPathContextEncoder(nn.Module):
         fine, beta = self.attention_(encoded)
         return fine, self.encode(clean, views.coarse), beta
 
-    def encode(self, y: Tensor, operator: Operator) -> Tensor:
+    def encode(self, y: Tensor, operator: LinearMap) -> Tensor:
         """The graph encoder, ``[N, e]``: mean 0 and variance 1 over all entries."""
         x = self.activation_(operator.matmul(self._dropped(y @ self.weights_[0])))
         x = operator.matmul(self._dropped(x @ self.weights_[1]))

@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from gcl.core.context import LossContext
-from gcl.core.errors import ConfigError, DataError, unknown
+from gcl.core.errors import ConfigError, DataError, NotFittedError, unknown
 from gcl.losses.functional import EVERY_NODE, anchor_weights, check_temperature, pair_attraction, unit_pair
 from gcl.ops.inner_product_kmeans import Clustering, inner_product_kmeans
 from gcl.ops.meta_nodes import meta_node_sum
@@ -46,7 +46,8 @@ class WeightedInfoNCE(nn.Module):
         prototype_weight: :math:`\lambda`, 0 or more; 0 leaves the prototypes out.
         concentration: ``similarity``, or ``distance`` as in PCL; see :func:`concentrations`.
         iterations, restarts: of the k-means, from 1.
-        warm_start: begin from the centres of the step before, with one start; the first step begins at random.
+        warm_start: begin from the centres of the step before, with one start; the first step begins at random. Needs
+            :meth:`build`.
         symmetric: the mean of both directions, the second with clusters of the first view.
 
     Raises:
@@ -123,6 +124,7 @@ class WeightedInfoNCE(nn.Module):
         Raises:
             ConfigError: no second view, no clusters, or more clusters than nodes.
             DataError: shapes that do not fit together.
+            NotFittedError: ``warm_start``, and :meth:`build` was not called.
         """
         total = torch.stack(list(self.terms(z1, z2, context=context).values()))
         return total.sum()
@@ -155,6 +157,10 @@ class WeightedInfoNCE(nn.Module):
         made = []
         for g, k in enumerate(self.num_clusters):
             kept = getattr(self, f"centers_{direction}_{g}", None)
+            if self.warm_start and kept is None:
+                raise NotFittedError(
+                    "WeightedInfoNCE keeps centres for warm_start; call build(channels) before using it"
+                )
             warm = kept is not None and bool(kept.any())
             clustering = inner_product_kmeans(
                 keys,

@@ -25,8 +25,9 @@ class AdaMEOW(MetaPathContrast):
     authors' for ACM, but for its meta-paths and the neighbours kept along each.
 
     Args:
-        metapaths, top, counts, ties, keep_self, num_walks, orientation, edge_drop, feature_mask, encoder, projector,
-            loss, anchor_view, anchors: see :class:`~gcl.methods.metapath_contrast.MetaPathContrast`.
+        metapaths, top, counts, ties, keep_self, num_walks, orientation, edge_drop, feature_mask, normalize_features,
+            encoder, projector, loss, anchor_view, anchors: see
+            :class:`~gcl.methods.metapath_contrast.MetaPathContrast`.
 
     Raises:
         ConfigError: a value out of range.
@@ -44,6 +45,7 @@ class AdaMEOW(MetaPathContrast):
         orientation: Orientation = "reference",
         edge_drop: Sequence[float] | float = 0.2,
         feature_mask: float = 0.3,
+        normalize_features: bool = True,
         encoder: Annotated[Any, Slot("encoder")] = ENCODER,
         projector: Annotated[Any, Slot("projector")] = "linear",
         loss: Annotated[Any, Slot("loss")] = LOSS,
@@ -60,6 +62,7 @@ class AdaMEOW(MetaPathContrast):
             orientation=orientation,
             edge_drop=edge_drop,
             feature_mask=feature_mask,
+            normalize_features=normalize_features,
             encoder=encoder,
             projector=projector,
             loss=loss,

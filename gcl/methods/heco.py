@@ -14,26 +14,28 @@ from gcl.core.context import Batch, Clock, LossContext, Outputs, Prepared, StepO
 from gcl.core.errors import ConfigError, DataError, unknown
 from gcl.core.graph import POSITIVE, Graph
 from gcl.core.graph_spec import GraphSpec
-from gcl.core.operator import Operator
+from gcl.core.operator import LinearMap
 from gcl.core.resolve import Slot, resolve
 from gcl.core.streams import Streams
+from gcl.data.transforms import normalized_features
 from gcl.encoders.encoder import check_count, check_dropout
 from gcl.encoders.heco import MetaPathEncoder, SchemaEncoder
 from gcl.encoders.type_projection import TypeProjection
-from gcl.methods.metapath_contrast import metapaths_of, normalized_features, say_metapaths
+from gcl.methods.metapaths import metapaths_of, say_metapaths
 from gcl.methods.method import Method, build_loss, check_loss, projected_channels
 from gcl.ops.common_metapaths import metapath_positives
-from gcl.ops.metapath_graph import metapath_graph
+from gcl.ops.metapath_graph import metapath_ends, metapath_graph
 from gcl.ops.neighbor_sample import sample_neighbors
 from gcl.ops.propagation import Propagation
 
 Positives = Literal["stored", "metapaths"]
 Features = Literal["target", "all"]
 MEND = "HeCo takes all of them; take another meta-path, or method meow, which keeps the nearest of each node"
+NUM_POSITIVES = 5
 LOSS = {"name": "multi_positive", "temperature": 0.8}
 PROJECTOR = {"name": "mlp", "activation": "elu"}
 
-_Structures = tuple[list[Operator], dict[str, Tensor | Adjacency], dict[str, tuple[int, Adjacency]]]
+_Structures = tuple[list[LinearMap], dict[str, Tensor | Adjacency], dict[str, tuple[int, Adjacency]]]
 
 
 class HeCo(Method):
@@ -54,9 +56,12 @@ class HeCo(Method):
         metapaths: as ``paper-author-paper``; ``None`` = there and back along every relation of the target type.
         neighbors: how many neighbours of each type the schema view draws, by type; ``None`` = 5 of every type that a
             relation joins with the target type.
-        num_positives: positives of a node, at most; see :func:`~gcl.ops.common_metapaths.metapath_positives`.
+        num_positives: positives of a node, at most, where they are not the data's own; ``None`` = 5. See
+            :func:`~gcl.ops.common_metapaths.metapath_positives`.
         positives: ``stored`` takes the data's own (relation ``positive``) where it has some, ``metapaths`` never does.
         features: ``target`` takes every other type by the identity, as the authors do, ``all`` what there is.
+        normalize_features: divide rows of features by their sums, but for negative ones and single columns; see
+            :func:`~gcl.data.transforms.normalized_features`.
         hidden_channels: of both views and the projections.
         feature_dropout, attention_dropout: from 0 and below 1.
         projector, loss: specifications.
@@ -71,9 +76,10 @@ class HeCo(Method):
 
     metapaths: Sequence[str | Sequence[str]] | None
     neighbors: Mapping[str, int] | None
-    num_positives: int
+    num_positives: int | None
     positives: Positives
     features: Features
+    normalize_features: bool
     hidden_channels: int
     feature_dropout: float
     attention_dropout: float
@@ -83,9 +89,10 @@ class HeCo(Method):
         *,
         metapaths: Sequence[str | Sequence[str]] | None = None,
         neighbors: Mapping[str, int] | None = None,
-        num_positives: int = 5,
+        num_positives: int | None = None,
         positives: Positives = "stored",
         features: Features = "target",
+        normalize_features: bool = True,
         hidden_channels: int = 64,
         feature_dropout: float = 0.3,
         attention_dropout: float = 0.5,
@@ -94,7 +101,8 @@ class HeCo(Method):
     ):
         super().__init__()
         check_count("hidden_channels", hidden_channels)
-        check_count("num_positives", num_positives)
+        if num_positives is not None:
+            check_count("num_positives", num_positives)
         check_dropout(feature_dropout)
         check_dropout(attention_dropout)
         for name, word, words in (
@@ -105,6 +113,8 @@ class HeCo(Method):
                 raise ConfigError(unknown(name, str(word), words))
         if isinstance(metapaths, str) or (metapaths is not None and not len(metapaths)):
             raise ConfigError(f"metapaths must be a list such as [paper-author-paper], or null, got {metapaths!r}")
+        if neighbors is not None and not neighbors:
+            raise ConfigError("neighbors must name a type at least, such as {author: 7}, or be null for every type")
         for kind, count in (neighbors or {}).items():
             check_count(f"neighbors.{kind}", count)
         self.store(
@@ -113,6 +123,7 @@ class HeCo(Method):
             num_positives=num_positives,
             positives=positives,
             features=features,
+            normalize_features=normalize_features,
             hidden_channels=hidden_channels,
             feature_dropout=feature_dropout,
             attention_dropout=attention_dropout,
@@ -122,25 +133,40 @@ class HeCo(Method):
         self._made: tuple[Graph, _Structures] | None = None  # of the last graph
 
     def check(self, spec: GraphSpec) -> None:
-        """Reads the meta-paths and the types of the schema view."""
+        """Reads the meta-paths, the types of the schema view, and whose the positives are."""
         metapaths_of(self.metapaths, spec)
         self._schema(spec)
+        self._has_positives(spec)
         resolve("projector", self.projector)
         check_loss(self, self.loss, self.provides, spec.num_nodes[spec.target])
 
     def prepare(self, graph: Graph, streams: Streams) -> Prepared:
         """The positive pairs, ``[2, P]``, each below the node that it is a positive of."""
         say_metapaths(self.metapaths, graph.spec)
-        self._structures(graph)  # what does not fit is said before the positives, which take longer
-        kept = graph.relations.get(POSITIVE) if self.positives == "stored" else None
-        if kept is not None and set(graph.relation_types[POSITIVE]) != {graph.target}:
-            raise DataError(
-                f"relation {POSITIVE!r} joins {' and '.join(graph.relation_types[POSITIVE])}, and positives are pairs "
-                f"of {graph.target!r} nodes; give the relation another name, or set positives=metapaths"
-            )
-        if kept is None:
-            kept = metapath_positives(graph, metapaths_of(self.metapaths, graph.spec), self.num_positives)
+        paths = metapaths_of(self.metapaths, graph.spec)
+        for path in paths:  # what does not fit is said before the positives, which take longer
+            metapath_ends(graph, path, mend=MEND)
+        if self._has_positives(graph.spec):
+            kept = graph.relations[POSITIVE]
+        else:
+            kept = metapath_positives(graph, paths, self.num_positives or NUM_POSITIVES)
         return Prepared({"positives": torch.stack([kept.row, kept.col]).to(torch.int32)})
+
+    def _has_positives(self, spec: GraphSpec) -> bool:
+        """Whether the positives are the data's own."""
+        if self.positives != "stored" or POSITIVE not in spec.relations:
+            return False
+        if set(spec.relations[POSITIVE]) != {spec.target}:
+            raise DataError(
+                f"relation {POSITIVE!r} joins {' and '.join(spec.relations[POSITIVE])}, and positives are pairs of "
+                f"{spec.target!r} nodes; give the relation another name, or set positives=metapaths"
+            )
+        if self.num_positives is not None:
+            raise ConfigError(
+                f"num_positives={self.num_positives} says nothing of the positives that the data have (relation "
+                f"{POSITIVE!r}); leave it out, or set positives=metapaths"
+            )
+        return True
 
     def build(self, spec: GraphSpec, prepared: Prepared) -> HeCo:
         """Makes the projections, both encoders, the projector and the loss."""
@@ -213,12 +239,12 @@ class HeCo(Method):
         """The operators of the meta-paths, the features by type, and what is drawn from; kept for the last graph."""
         if self._made is None or self._made[0] is not graph:
             here = graph.to("cpu")
-            operators: list[Operator] = [
+            operators: list[LinearMap] = [
                 Propagation(metapath_graph(here, path, counts=False, mend=MEND), normalize="symmetric").to(graph.device)
                 for path in metapaths_of(self.metapaths, graph.spec)
             ]
             features = {
-                kind: normalized_features(matrix)
+                kind: normalized_features(matrix) if self.normalize_features else matrix
                 for kind, matrix in graph.features.items()
                 if self.features == "all" or kind == graph.target
             }

@@ -2,40 +2,28 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
-import math
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
 
-from gcl.core.adjacency import Adjacency
 from gcl.core.context import Batch, Clock, LossContext, Outputs, Prepared, StepOutput
 from gcl.core.errors import ConfigError, unknown
 from gcl.core.graph import Graph
 from gcl.core.graph_spec import GraphSpec
 from gcl.core.resolve import Slot, resolve
 from gcl.core.streams import Streams
-from gcl.data.fingerprint import graph_fingerprint
-from gcl.data.transforms import row_normalize
 from gcl.encoders.metapath_context import MetaPathViews
+from gcl.methods.metapath_views import draw_views, make_views, precise_fingerprint
+from gcl.methods.metapaths import metapaths_of, say_metapaths
 from gcl.methods.method import Method, build_loss, check_loss, projected_channels
 from gcl.ops.metapath import MetaPath
-from gcl.ops.metapath_context import context_operators, context_slots
-from gcl.ops.metapath_graph import (
-    Orientation,
-    Ties,
-    mean_operator,
-    metapath_graph,
-    metapath_operator,
-    thinned_operator,
-    without_loops,
-)
+from gcl.ops.metapath_graph import Orientation, Ties, check_unused, metapath_graph
 
 AnchorView = Literal["coarse", "fine"]
+LOSS = {"name": "weighted_infonce", "temperature": 0.4, "num_clusters": [100, 300]}
 
 
 class MetaPathContrast(Method):
@@ -43,18 +31,21 @@ class MetaPathContrast(Method):
 
     The nearest neighbours by PathSim along each meta-path make a graph, and so does what is left of it after some arcs
     were dropped, once and for all. :class:`~gcl.encoders.metapath_context.MetaPathContextEncoder` makes of them a fine
-    embedding, which is the result, and a coarse one; the loss contrasts their projections.
+    embedding, which is the result, and a coarse one; the loss contrasts their projections. The defaults are those of
+    :class:`~gcl.methods.meow.MEOW`.
 
     Args:
         metapaths: as ``paper-author-paper``; ``None`` = there and back along every relation of the target type.
         top: neighbours kept for each meta-path, a number for all or one each; ``None`` = all.
         counts: whether neighbours count by the number of path instances, or once.
         ties, keep_self: which of equally similar neighbours are kept, and whether the node itself is in any case; see
-            :func:`~gcl.ops.metapath_graph.metapath_graph`.
+            :func:`~gcl.ops.metapath_graph.metapath_graph`. Without ``top`` they decide nothing and are refused.
         num_walks: estimate the counts by so many random walks a node, where products are too large; ``None`` = count.
         orientation: see :func:`~gcl.ops.metapath_graph.metapath_operator`.
         edge_drop: share of the arcs that are dropped in the thinned graphs, from 0 to 1, for all meta-paths or each.
         feature_mask: share of the target's non-zero feature values that are zeroed beside them, from 0 to 1.
+        normalize_features: divide rows of features by their sums, but for negative ones and single columns; see
+            :func:`~gcl.data.transforms.normalized_features`.
         encoder, projector, loss: specifications.
         anchor_view: which view's nodes are the anchors of the loss; the other view's are its keys.
         anchors: how many anchors the loss averages over in each step, a fresh subset; ``None`` = every node.
@@ -77,6 +68,7 @@ class MetaPathContrast(Method):
     orientation: Orientation
     edge_drop: Sequence[float] | float
     feature_mask: float
+    normalize_features: bool
     anchor_view: AnchorView
     anchors: int | None
     last_pass_: Tensor
@@ -85,20 +77,21 @@ class MetaPathContrast(Method):
     def __init__(
         self,
         *,
-        metapaths: Sequence[str | Sequence[str]] | None,
-        top: Sequence[int | None] | int | None,
-        counts: bool,
-        ties: Ties,
-        keep_self: bool,
-        num_walks: int | None,
-        orientation: Orientation,
-        edge_drop: Sequence[float] | float,
-        feature_mask: float,
-        encoder: Annotated[Any, Slot("encoder")],
-        projector: Annotated[Any, Slot("projector")],
-        loss: Annotated[Any, Slot("loss")],
-        anchor_view: AnchorView,
-        anchors: int | None,
+        metapaths: Sequence[str | Sequence[str]] | None = None,
+        top: Sequence[int | None] | int | None = 100,
+        counts: bool = True,
+        ties: Ties = "index",
+        keep_self: bool = False,
+        num_walks: int | None = None,
+        orientation: Orientation = "reference",
+        edge_drop: Sequence[float] | float = 0.3,
+        feature_mask: float = 0.3,
+        normalize_features: bool = True,
+        encoder: Annotated[Any, Slot("encoder")] = "metapath_context",
+        projector: Annotated[Any, Slot("projector")] = "linear",
+        loss: Annotated[Any, Slot("loss")] = LOSS,
+        anchor_view: AnchorView = "coarse",
+        anchors: int | None = None,
     ):
         super().__init__()
         for name, word, words in (
@@ -113,13 +106,12 @@ class MetaPathContrast(Method):
         for share in edge_drop if isinstance(edge_drop, Sequence) else (edge_drop,):
             _check_share("edge_drop", share)
         _check_share("feature_mask", feature_mask)
-        for name, value in [
-            ("anchors", anchors),
-            ("num_walks", num_walks),
-            *(("top", k) for k in (top if isinstance(top, Sequence) else (top,))),
-        ]:
+        tops = top if isinstance(top, Sequence) else (top,)
+        for name, value in [("anchors", anchors), ("num_walks", num_walks), *(("top", k) for k in tops)]:
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise ConfigError(f"{name} must be a whole number from 1, or null, got {value!r}")
+        if all(k is None for k in tops):
+            check_unused(ties, keep_self)
         self.store(
             metapaths=metapaths,
             top=top,
@@ -130,6 +122,7 @@ class MetaPathContrast(Method):
             orientation=orientation,
             edge_drop=edge_drop,
             feature_mask=feature_mask,
+            normalize_features=normalize_features,
             encoder=encoder,
             projector=projector,
             loss=loss,
@@ -156,7 +149,7 @@ class MetaPathContrast(Method):
         """The kept neighbours along each meta-path, and which arcs and feature values the augmentation leaves."""
         say_metapaths(self.metapaths, graph.spec)
         paths = self._paths(graph.spec)
-        digest = bytes.fromhex(_fingerprint(graph))
+        digest = bytes.fromhex(precise_fingerprint(graph))
         tensors = {
             "graph": torch.tensor(list(digest), dtype=torch.uint8),
             "seed": torch.tensor(streams.seed),
@@ -165,29 +158,17 @@ class MetaPathContrast(Method):
         return Prepared(tensors)
 
     def _draws(self, graph: Graph, paths: Sequence[MetaPath], streams: Streams) -> dict[str, Tensor]:
-        tensors: dict[str, Tensor] = {}
-        shares, tops = self._each("edge_drop", paths), self._each("top", paths)
-        for index, (path, share, top) in enumerate(zip(paths, shares, tops, strict=True)):
-            kept = metapath_graph(
-                graph,
-                path,
-                top=top,
-                counts=self.counts,
-                ties=self.ties,
-                keep_self=self.keep_self,
-                num_walks=self.num_walks,
-                generator=streams.generator("metapath", index),
+        kept = []
+        for index, (path, top) in enumerate(zip(paths, self._each("top", paths), strict=True)):
+            nearest: dict[str, Any] = {} if top is None else {"ties": self.ties, "keep_self": self.keep_self}
+            generator = streams.generator("metapath", index)
+            kept.append(
+                metapath_graph(
+                    graph, path, top=top, counts=self.counts, num_walks=self.num_walks, generator=generator, **nearest
+                )
             )
-            tensors[f"path{index}.arcs"] = torch.stack([kept.row, kept.col]).to(torch.int32)
-            if kept.weight is not None:
-                tensors[f"path{index}.count"] = kept.weight
-            candidates = without_loops(kept)
-            order = torch.randperm(len(candidates), generator=streams.generator("edge_drop", index))
-            keep = torch.ones(kept.num_arcs, dtype=torch.bool)
-            keep[candidates[order[: math.floor(share * len(candidates))]]] = False
-            tensors[f"path{index}.keep"] = keep
-        tensors["features.keep"] = _feature_keep(graph, self.feature_mask, streams.generator("feature_mask"))
-        return tensors
+        shares = self._each("edge_drop", paths)
+        return draw_views(graph, kept, edge_drop=shares, feature_mask=self.feature_mask, streams=streams)
 
     def build(self, spec: GraphSpec, prepared: Prepared) -> MetaPathContrast:
         """Makes encoder, projector and loss."""
@@ -266,43 +247,21 @@ class MetaPathContrast(Method):
     def _known(self, graph: Graph) -> tuple[MetaPathViews, bool]:
         """The views of a graph, and whether it is that of :meth:`prepare`."""
         if self._last is None or self._last[0] is not graph:
-            device, here = graph.device, graph.to("cpu")
-            fitted = {name: tensor.cpu() for name, tensor in self._fitted.items()}
-            is_fitted = bytes(fitted["graph"].tolist()).hex() == _fingerprint(here)
+            here, paths = graph.to("cpu"), self._paths(graph.spec)
+            drawn = {name: tensor.cpu() for name, tensor in self._fitted.items()}
+            is_fitted = bytes(drawn["graph"].tolist()).hex() == precise_fingerprint(here)
             if not is_fitted:
-                streams = Streams(int(fitted["seed"]))
-                fitted = self._draws(here, self._paths(graph.spec), streams)
-            self._last = (graph, self._make_views(here, fitted, device), is_fitted)
+                drawn = self._draws(here, paths, Streams(int(drawn["seed"])))
+            views = make_views(
+                here,
+                paths,
+                drawn,
+                orientation=self.orientation,
+                normalize_features=self.normalize_features,
+                device=graph.device,
+            )
+            self._last = (graph, views, is_fitted)
         return self._last[1:]
-
-    def _make_views(self, graph: Graph, fitted: Mapping[str, Tensor], device: torch.device) -> MetaPathViews:
-        paths = self._paths(graph.spec)
-        features = {
-            kind: normalized_features(graph.features[kind]) if kind in graph.features else None
-            for kind in {graph.target, *(slot.kind for path in paths for slot in context_slots(path))}
-        }
-        target, keep = features[graph.target], fitted["features.keep"]
-        masked: Tensor | Adjacency | None = None
-        if isinstance(target, Adjacency):
-            masked = target.masked(keep)
-        elif target is not None:
-            masked = target * keep
-        size = (graph.num_nodes, graph.num_nodes)
-        clean, thinned = [], []
-        for index in range(len(paths)):
-            arcs = fitted[f"path{index}.arcs"].long().flip(0)
-            kept = Adjacency.from_edge_index(arcs, size, fitted.get(f"path{index}.count"))
-            clean.append(metapath_operator(kept, orientation=self.orientation))
-            thinned.append(thinned_operator(kept, fitted[f"path{index}.keep"], orientation=self.orientation))
-        return MetaPathViews(
-            features={kind: None if matrix is None else matrix.to(device) for kind, matrix in features.items()},
-            masked=None if masked is None else masked.to(device),
-            kept=keep.to(device) if target is None else None,
-            operators=[operator.to(device) for operator in clean],
-            thinned=[operator.to(device) for operator in thinned],
-            coarse=mean_operator(clean).to(device),
-            contexts={steps: operator.to(device) for steps, operator in context_operators(graph, paths).items()},
-        )
 
     def _paths(self, spec: GraphSpec) -> list[MetaPath]:
         return metapaths_of(self.metapaths, spec)
@@ -317,77 +276,6 @@ class MetaPathContrast(Method):
                 f"{name} has {len(value)} entries for {len(paths)} meta-paths; give one number or one each"
             )
         return list(value)
-
-
-def metapaths_of(metapaths: Sequence[str | Sequence[str]] | None, spec: GraphSpec) -> list[MetaPath]:
-    """Meta-paths by their names; without any, there and back along every relation of the target type.
-
-    Raises:
-        ConfigError: one that does not compose or is given twice, or no relation of the target type.
-    """
-    if metapaths is not None:
-        paths = [MetaPath.parse(path, spec) for path in metapaths]
-        known: dict[tuple[object, ...], str] = {}
-        for path in paths:
-            key = (path.relations, path.flipped, path.types)
-            if key in known:
-                raise ConfigError(f"meta-path {path.name} is given twice (as {known[key]}); leave one of them out")
-            known[key] = path.name
-        return paths
-    found = []
-    for name, (source, receiver) in spec.relations.items():
-        if spec.target not in (source, receiver) or source == receiver:
-            continue
-        other = source if receiver == spec.target else receiver
-        flipped = receiver != spec.target
-        several = sum({a, b} == {other, spec.target} for a, b in spec.relations.values()) > 1
-        spoken = f"{spec.target}-[{name}]-{other}-[{name}]-{spec.target}" if several else ""
-        found.append(MetaPath((spec.target, other, spec.target), (name, name), (flipped, not flipped), spoken))
-    if not found:
-        raise ConfigError(
-            f"no relation joins {spec.target!r} with another type, so there is no meta-path; give metapaths="
-        )
-    return found
-
-
-def say_metapaths(metapaths: Sequence[str | Sequence[str]] | None, spec: GraphSpec) -> None:
-    """Tells which meta-paths are taken where none were given."""
-    if metapaths is None:
-        names = ", ".join(path.name for path in metapaths_of(None, spec))
-        warnings.warn(f"metapaths were not given; taking {names}. Set metapaths to decide them", stacklevel=3)
-
-
-def normalized_features(matrix: Tensor | Adjacency) -> Tensor | Adjacency:
-    """Rows over their sums, as MEOW's program takes them; features with negative values stay as they are."""
-    values = matrix.values() if isinstance(matrix, Adjacency) else matrix
-    return matrix if values.numel() and float(values.min()) < 0 else row_normalize(matrix)
-
-
-def _fingerprint(graph: Graph) -> str:
-    """The same in either precision, so that training in double knows the graph again."""
-
-    def single(matrix: Adjacency) -> Adjacency:
-        return matrix if matrix.weight is None else matrix.with_weight(matrix.weight.float())
-
-    features = {kind: single(x) if isinstance(x, Adjacency) else x.float() for kind, x in graph.features.items()}
-    relations = {name: single(adjacency) for name, adjacency in graph.relations.items()}
-    return graph_fingerprint(dataclasses.replace(graph, features=features, relations=relations))
-
-
-def _feature_keep(graph: Graph, share: float, generator: torch.Generator) -> Tensor:
-    """Which feature values of the target nodes stay: of stored entries, a dense matrix, or the identity's rows."""
-    matrix = graph.features.get(graph.target)
-    if matrix is None:
-        keep = torch.ones(graph.num_nodes, dtype=torch.bool)
-    elif isinstance(matrix, Adjacency):
-        keep = torch.ones(matrix.num_arcs, dtype=torch.bool)
-    else:
-        keep = torch.ones(matrix.shape, dtype=torch.bool)
-    present = keep if matrix is None else matrix.values() != 0 if isinstance(matrix, Adjacency) else matrix != 0
-    places = present.flatten().nonzero().squeeze(1)
-    gone = places[torch.randperm(len(places), generator=generator)[: math.floor(share * len(places))]]
-    keep.view(-1)[gone] = False
-    return keep
 
 
 def _check_share(name: str, value: Any) -> None:

@@ -9,10 +9,9 @@ import scipy.sparse as sp
 from gcl.core.adjacency import Adjacency
 from gcl.core.errors import ConfigError
 from gcl.core.graph import Graph
-from gcl.ops.metapath import MetaPath, chain_ends, estimated_pairs
+from gcl.ops.metapath import MetaPath, adjacency_of, chain_ends, estimated_pairs
 from gcl.ops.metapath_graph import BLOCK_ENTRIES
 from gcl.ops.row_top import row_top
-from gcl.ops.scipy_matrix import csr_adjacency
 
 
 def metapath_positives(graph: Graph, paths: Sequence[MetaPath], top: int) -> Adjacency:
@@ -44,4 +43,4 @@ def metapath_positives(graph: Graph, paths: Sequence[MetaPath], top: int) -> Adj
         total = sp.csr_matrix(total)
         total.sort_indices()
         parts.append(row_top(total, top))
-    return csr_adjacency(sp.vstack(parts, format="csr")).with_weight(None)
+    return adjacency_of(sp.vstack(parts, format="csr"))

@@ -9,13 +9,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
+import torch
 
+from gcl.core.adjacency import Adjacency
 from gcl.core.errors import ConfigError, DataError, unknown
 from gcl.core.graph import POSITIVE, Graph
 from gcl.core.graph_spec import GraphSpec
 from gcl.ops.scipy_matrix import binary_matrix
 
 _STEP = re.compile(r"-\[([^\]]+)\]-|-")
+_NAMED = re.compile(r"\[([^\]]+)\]")
 SKETCHES = 64
 MOST_PRODUCTS = 2**28  # multiplications of a product on the way
 
@@ -39,24 +42,25 @@ class MetaPath:
 
     @classmethod
     def parse(cls, path: str | Sequence[str], spec: GraphSpec) -> MetaPath:
-        """Reads ``paper-author-paper``, or ``paper-[writes]-author-paper`` where several relations join two types.
+        """Reads ``paper-author-paper``, or ``paper-[writes]-author-[writes]-paper`` where several relations join two.
 
         A relation between two nodes of one type is walked as it is stored, from the node that receives.
 
         Args:
-            path: the text, or the node types as a list (the only way for types with a ``-`` in their name).
+            path: the text, or its pieces as a list (the only way for types with a ``-`` in their name), such as
+                ``["paper", "[sent]", "e-mail", "[sent]", "paper"]``.
             spec: the types and relations that there are.
 
         Raises:
             ConfigError: an unknown type or relation, no relation or more than one for a step, or ends that are not the
                 target type.
         """
+        text = path if isinstance(path, str) else "-".join(path)
         if isinstance(path, str):
             pieces = _STEP.split(path)
             types, named = pieces[0::2], pieces[1::2]
         else:
-            types, named = list(path), [None] * (len(path) - 1)
-        text = path if isinstance(path, str) else "-".join(types)
+            types, named = _read_pieces(path, spec)
         for kind in types:
             if kind not in spec.num_nodes:
                 raise ConfigError(f"meta-path {text}: {unknown('node type', kind, spec.num_nodes)}")
@@ -66,7 +70,7 @@ class MetaPath:
                 f"{spec.target}-...-{spec.target}"
             )
         steps = [
-            _relation(here, there, name, spec, text)
+            _relation(here, there, name, spec, text, as_list=not isinstance(path, str))
             for here, there, name in zip(types[:-1], types[1:], named, strict=True)
         ]
         return cls(tuple(types), tuple(name for name, _ in steps), tuple(flip for _, flip in steps), text)
@@ -85,7 +89,27 @@ class MetaPath:
         return [self.step(graph, index) for index in range(len(self.relations))]
 
 
-def _relation(here: str, there: str, name: str | None, spec: GraphSpec, text: str) -> tuple[str, bool]:
+def _read_pieces(path: Sequence[str], spec: GraphSpec) -> tuple[list[str], list[str | None]]:
+    """Node types, and the relation of each step where one in brackets stands in it."""
+    types: list[str] = []
+    named: list[str | None] = []
+    for piece in path:
+        name = None if piece in spec.num_nodes else _NAMED.fullmatch(piece)
+        if name is None:
+            named.extend([None] * (len(types) - len(named)))
+            types.append(piece)
+        elif len(named) == len(types) - 1:
+            named.append(name[1])
+        else:
+            raise ConfigError(f"meta-path {'-'.join(path)}: relation {piece} must stand between two node types")
+    if types and len(named) == len(types):
+        raise ConfigError(f"meta-path {'-'.join(path)}: relation {path[-1]} must stand between two node types")
+    return types, named
+
+
+def _relation(
+    here: str, there: str, name: str | None, spec: GraphSpec, text: str, *, as_list: bool
+) -> tuple[str, bool]:
     """The relation of a step, and whether it is walked against its adjacency."""
     joining = {
         relation: (source, receiver) != (there, here)
@@ -105,9 +129,10 @@ def _relation(here: str, there: str, name: str | None, spec: GraphSpec, text: st
         known = ", ".join(dict.fromkeys(f"{a}-{b}" for name, (a, b) in spec.relations.items() if name != POSITIVE))
         raise ConfigError(f"meta-path {text} does not compose: no relation joins {here} and {there}; there are {known}")
     if len(joining) > 1:
+        pieces = [here, f"[{next(iter(joining))}]", there]
         raise ConfigError(
             f"meta-path {text}: {len(joining)} relations join {here} and {there} ({', '.join(joining)}); name one, as "
-            f"in {here}-[{next(iter(joining))}]-{there}"
+            f"in {pieces if as_list else '-'.join(pieces)}"
         )
     return next(iter(joining.items()))
 
@@ -167,16 +192,28 @@ def _smallest(step: sp.csr_matrix, ranks: np.ndarray) -> np.ndarray:
     return out
 
 
-def check_size(steps: Sequence[sp.csr_matrix], most: int, what: str, mend: str) -> float:
-    """The estimate of :func:`estimated_pairs`, refused above ``most``.
+def check_size(expected: float, *, entry_bytes: int, most_bytes: int, what: str, mend: str) -> None:
+    """Refuses a matrix of too many entries.
+
+    Args:
+        expected: entries, as by :func:`estimated_pairs`.
+        entry_bytes: memory of one while the matrix is made.
+        most_bytes: memory that it may take.
+        what, mend: for the error: the path, and what to do.
 
     Raises:
-        DataError: too many pairs.
+        DataError: it would take more.
     """
-    expected = estimated_pairs(steps)
-    if expected > most:
+    if expected * entry_bytes > most_bytes:
         raise DataError(
-            f"{what} joins about {expected:,.0f} pairs of nodes ({expected * 16 / 2**30:.1f} GiB), more than the "
-            f"{most:,} that are stored; {mend}"
+            f"{what} joins about {expected:,.0f} pairs of nodes, which take {expected * entry_bytes / 2**30:.3g} GiB, "
+            f"more than the {most_bytes / 2**30:.3g} GiB that they may; {mend}"
         )
-    return expected
+
+
+def adjacency_of(matrix: sp.csr_matrix, *, weighted: bool = False) -> Adjacency:
+    """The adjacency of a matrix without repeated entries, which is sorted in place; its index arrays are shared."""
+    matrix.sort_indices()
+    weight = torch.from_numpy(matrix.data.astype(np.float32)) if weighted else None
+    row_ptr, col = (torch.from_numpy(part) for part in (matrix.indptr, matrix.indices))
+    return Adjacency.from_csr(row_ptr, col, matrix.shape, weight)

@@ -11,12 +11,11 @@ import torch
 from torch import Tensor
 
 from gcl.core.graph import Graph
-from gcl.core.operator import Operator
-from gcl.ops.metapath import MetaPath, check_size, estimated_pairs
+from gcl.ops.metapath import MetaPath, adjacency_of, check_size, estimated_pairs
 from gcl.ops.propagation import Propagation
-from gcl.ops.scipy_matrix import csr_adjacency
 
 DENSE = 0.05  # share of stored pairs from which a byte a pair and a dense product are less than a sparse one
+ENTRY_BYTES = 32  # of memory of a sparse mean: 25 while it is made and 28 with its first product, measured
 MOST_BYTES = 2**32
 BLOCK_PAIRS = 2**22  # of a byte mask that are numbers at a time
 
@@ -71,7 +70,7 @@ def context_operators(graph: Graph, paths: Sequence[MetaPath]) -> dict[Steps, Me
             before = reached.get(slot.steps[:-1])
             if before is None:
                 reached[slot.steps] = step
-                operators[slot.steps] = Propagation(csr_adjacency(step.copy()).with_weight(None), normalize="row")
+                operators[slot.steps] = Propagation(adjacency_of(step), normalize="row")
                 continue
             last = slot.steps not in passed
             if last and step.getnnz(axis=0).max(initial=0) <= 1:
@@ -83,11 +82,11 @@ def context_operators(graph: Graph, paths: Sequence[MetaPath]) -> dict[Steps, Me
                 operators[slot.steps] = MaskMean.of(before, step)
                 continue
             what = f"the way of meta-path {path.name} to its nodes of type {slot.kind}"
-            check_size([before, step], MOST_BYTES // 32, what, "take a shorter one")
+            check_size(expected, entry_bytes=ENTRY_BYTES, most_bytes=MOST_BYTES, what=what, mend="take a shorter one")
             product = before @ step
             product.data[:] = 1.0
             reached[slot.steps] = product
-            operators[slot.steps] = Propagation(csr_adjacency(product.copy()).with_weight(None), normalize="row")
+            operators[slot.steps] = Propagation(adjacency_of(product), normalize="row")
     return operators
 
 
@@ -110,9 +109,7 @@ class FactoredMean:
     def of(cls, outer: sp.csr_matrix, inner: sp.csr_matrix) -> FactoredMean:
         """From two binary matrices."""
         size = outer @ np.asarray(inner.sum(axis=1)).ravel()
-        first, last = (
-            Propagation(csr_adjacency(part.copy()).with_weight(None), normalize="none") for part in (outer, inner)
-        )
+        first, last = (Propagation(adjacency_of(part), normalize="none") for part in (outer, inner))
         inverse = np.divide(1.0, size, out=np.zeros(len(size)), where=size > 0)
         return cls(first, last, torch.from_numpy(inverse))
 
@@ -124,14 +121,6 @@ class FactoredMean:
     def matmul(self, x: Tensor) -> Tensor:
         """The means of the rows of ``x``, ``[N, d]``."""
         return self.outer.matmul(self.inner.matmul(x)) * self.inverse.to(x).unsqueeze(1)
-
-    def t(self) -> Operator:
-        """Not needed: gradients go through both products."""
-        raise NotImplementedError("the mean over a slot is used forwards only")
-
-    def rows(self, index: Tensor) -> FactoredMean:
-        """Some of its rows."""
-        return FactoredMean(self.outer.rows(index), self.inner, self.inverse[index])
 
     def to(self, device: torch.device | str) -> FactoredMean:
         """The operator on another device."""
@@ -168,14 +157,6 @@ class MaskMean:
         """The means of the rows of ``x``, ``[N, d]``."""
         product: Tensor = _MaskProduct.apply(x, self.mask)
         return product * self.inverse.to(x).unsqueeze(1)
-
-    def t(self) -> Operator:
-        """Not needed: gradients go through the product."""
-        raise NotImplementedError("the mean over a slot is used forwards only")
-
-    def rows(self, index: Tensor) -> MaskMean:
-        """Some of its rows."""
-        return MaskMean(self.mask[index])
 
     def to(self, device: torch.device | str) -> MaskMean:
         """The operator on another device."""

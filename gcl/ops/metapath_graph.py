@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import Literal, get_args
 
 import numpy as np
@@ -11,19 +11,20 @@ import torch
 from torch import Generator, Tensor
 
 from gcl.core.adjacency import Adjacency
-from gcl.core.errors import ConfigError, DataError, unknown
+from gcl.core.errors import ConfigError, unknown
 from gcl.core.graph import Graph
 from gcl.ops.fixed_matrix import power
-from gcl.ops.metapath import MetaPath, chain_ends, check_size
+from gcl.ops.metapath import MetaPath, adjacency_of, chain_ends, check_size, estimated_pairs
+from gcl.ops.metapath_walks import back_to_itself, walked_counts
 from gcl.ops.propagation import Propagation
 from gcl.ops.row_top import row_top
-from gcl.ops.scipy_matrix import csr_adjacency
 from gcl.ops.segment import segment_sum
 
 Ties = Literal["index", "random", "numpy"]
 Orientation = Literal["reference", "row", "symmetric"]
 
-MOST_ENTRIES = 2**27  # 2 GiB of the result
+ENTRY_BYTES = 32  # of memory while a graph is made: 23 to 33 measured, of which 12 or 16 stay
+MOST_BYTES = 2**32
 BLOCK_ENTRIES = 2**22  # of the rows that are multiplied at a time
 MEND = "keep the nearest of each node (top=100), or estimate them by random walks (num_walks=100)"
 
@@ -39,7 +40,7 @@ def metapath_graph(
     drop_self: bool = False,
     num_walks: int | None = None,
     generator: Generator | None = None,
-    max_entries: int = MOST_ENTRIES,
+    max_bytes: int = MOST_BYTES,
     mend: str = MEND,
 ) -> Adjacency:
     r"""The target nodes that a meta-path joins, with the number of its instances as weights.
@@ -48,7 +49,8 @@ def metapath_graph(
 
     with the binary incidences of the steps. ``top`` keeps the entries of the largest PathSim :math:`s_{ij}` in each row
     (Sun et al., VLDB 2011), which still carry the **count**. Rows are multiplied in blocks and cut at once, so that
-    nothing of N × N is ever held.
+    nothing of N × N is ever held. Where no instance leads from either node back to itself, which happens on paths that
+    are no way there and back, :math:`s_{ij} = 2 C_{ij}`.
 
     Args:
         graph: with the relations of the path; weights of arcs are not read.
@@ -59,18 +61,19 @@ def metapath_graph(
             unstable sort, reversed, as in MEOW's program; it differs between machines.
         keep_self: whether the node itself is kept in any case; else it competes, with a similarity of 1.
         drop_self: leave the node itself out, before the nearest are taken.
-        num_walks: estimate the counts from so many random walks a node along the path, unbiased, in place of the
-            product; the diagonal stays exact where it can be had.
+        num_walks: estimate the counts from so many random walks a node along the path, in place of the product. The
+            counts are unbiased and the diagonal is exact; of those that ``top`` keeps too many are overestimates.
         generator: of random ties and walks, on the CPU; ``None`` = torch's global one.
-        max_entries: entries above which nothing is computed, where ``top`` and ``num_walks`` are ``None``.
+        max_bytes: memory for the result and its making; where it would take more, nothing is computed.
         mend: what an error of size advises.
 
     Returns:
         ``[N, N]``, row i with the nodes that i reaches.
 
     Raises:
-        ConfigError: an unknown word, or a number out of range.
-        DataError: more entries than ``max_entries``, as estimated, or a product on the way that would not fit.
+        ConfigError: an unknown word, a number out of range, ``keep_self`` with ``drop_self``, or ``ties`` or
+            ``keep_self`` without ``top``.
+        DataError: more entries than fit into ``max_bytes``, as estimated, or a product on the way that would not fit.
     """
     if ties not in get_args(Ties):
         raise ConfigError(unknown("ties", str(ties), get_args(Ties)))
@@ -79,26 +82,26 @@ def metapath_graph(
             raise ConfigError(f"{name} must be a whole number from 1, got {value!r}")
     if keep_self and drop_self:
         raise ConfigError("keep_self and drop_self contradict each other; set one of them")
-    steps, what = path.steps(graph), f"meta-path {path.name}"
+    if top is None:
+        check_unused(ties, keep_self)
+    num_nodes = graph.num_nodes
     if num_walks is None:
-        left, right = chain_ends(steps, what, mend)
-        diagonal = _diagonal(left, right)
-        expected = check_size([left, right], max_entries if top is None else 2**62, what, mend)
-        size = max(1, int(BLOCK_ENTRIES * graph.num_nodes / max(expected, 1.0)))
-        blocks: Iterable[sp.csr_matrix] = (
-            left[start : start + size] @ right for start in range(0, max(graph.num_nodes, 1), size)
-        )
+        left, right, expected = metapath_ends(graph, path, top=top, max_bytes=max_bytes, mend=mend)
+        diagonal = np.asarray(left.multiply(right.T).sum(axis=1)).ravel()
+        blocks = _multiplied(left, right, expected)
     else:
-        try:
-            exact: np.ndarray | None = _diagonal(*chain_ends(steps, what, mend))
-        except DataError:
-            exact = None
-        size, walked = graph.num_nodes, _walked(steps, num_walks, exact, generator)
-        blocks, diagonal = (walked,), walked.diagonal()
+        steps = path.steps(graph)
+        expected = num_nodes * min(num_walks + 1, top or num_walks + 1)
+        if expected * ENTRY_BYTES > max_bytes:
+            expected = min(expected, estimated_pairs(steps))
+        _check_entries(expected, path, max_bytes, mend)
+        diagonal = back_to_itself(steps)
+        blocks = walked_counts(steps, num_walks, diagonal, generator)
     if not counts:
         diagonal = np.minimum(diagonal, 1)
-    parts, start = [], 0
+    counted, cols, values, start = [], [], [], 0
     for block in blocks:
+        rows = block.shape[0]
         if drop_self:
             block = _without_diagonal(block, start)
         block.sort_indices()
@@ -106,14 +109,59 @@ def metapath_graph(
             block.data[:] = 1.0
         if top is not None:
             block = _nearest(block, diagonal, start, top, ties, keep_self, generator)
-        parts.append(block)
-        start += size
-    adjacency = csr_adjacency(sp.vstack(parts, format="csr"))
-    return adjacency if counts else adjacency.with_weight(None)
+        counted.append(np.diff(block.indptr))
+        cols.append(block.indices.copy())  # what it is a part of goes
+        if counts:
+            values.append(block.data.astype(np.float32))
+        start += rows
+    row_ptr = np.concatenate([[0], *counted]).cumsum()
+    col, weight = _joined(cols), _joined(values) if counts else None
+    return Adjacency.from_csr(torch.from_numpy(row_ptr), col, (num_nodes, num_nodes), weight)
 
 
-def _diagonal(left: sp.csr_matrix, right: sp.csr_matrix) -> np.ndarray:
-    return np.asarray(left.multiply(right.T).sum(axis=1)).ravel()
+def check_unused(ties: str, keep_self: bool) -> None:
+    """Refuses what decides about the nearest where all are kept.
+
+    Raises:
+        ConfigError: ``ties`` or ``keep_self`` are not at their defaults.
+    """
+    for name, value, default in (("ties", ties, "index"), ("keep_self", keep_self, False)):
+        if value != default:
+            raise ConfigError(f"{name}={value} decides which neighbours top keeps, and all are kept; give top")
+
+
+def metapath_ends(
+    graph: Graph, path: MetaPath, *, top: int | None = None, max_bytes: int = MOST_BYTES, mend: str = MEND
+) -> tuple[sp.csr_matrix, sp.csr_matrix, float]:
+    """Two matrices whose product counts the instances, and about how many entries it has.
+
+    Raises:
+        DataError: what :func:`metapath_graph` refuses.
+    """
+    left, right = chain_ends(path.steps(graph), f"meta-path {path.name}", mend)
+    expected = estimated_pairs([left, right])
+    _check_entries(min(expected, graph.num_nodes * (top or graph.num_nodes)), path, max_bytes, mend)
+    return left, right, expected
+
+
+def _check_entries(expected: float, path: MetaPath, max_bytes: int, mend: str) -> None:
+    what = f"meta-path {path.name}"
+    check_size(expected, entry_bytes=ENTRY_BYTES, most_bytes=max_bytes, what=what, mend=mend)
+
+
+def _multiplied(left: sp.csr_matrix, right: sp.csr_matrix, expected: float) -> Iterator[sp.csr_matrix]:
+    """The product in blocks of rows."""
+    num_rows = left.shape[0]
+    size = max(1, int(BLOCK_ENTRIES * num_rows / max(expected, 1.0)))
+    for start in range(0, max(num_rows, 1), size):
+        yield left[start : start + size] @ right
+
+
+def _joined(parts: list[np.ndarray]) -> Tensor:
+    """One vector of several, which are given up."""
+    whole = torch.from_numpy(np.concatenate(parts))
+    parts.clear()
+    return whole
 
 
 def _without_diagonal(block: sp.csr_matrix, start: int) -> sp.csr_matrix:
@@ -135,7 +183,7 @@ def _nearest(
     """The entries of largest PathSim of each row of a block, which begins at row ``start``."""
     count = np.diff(block.indptr)
     row = np.repeat(np.arange(block.shape[0]), count)
-    score = 2 * block.data / np.maximum(diagonal[row + start] + diagonal[block.indices], 1e-300)
+    score = 2 * block.data / np.maximum(diagonal[row + start] + diagonal[block.indices], 1)
     if keep_self:
         score[row + start == block.indices] = np.inf
     if ties == "numpy":
@@ -151,24 +199,6 @@ def _nearest(
         score = np.empty(score.size)
         score[order] = np.arange(score.size)
     return row_top(block, top, score=score)
-
-
-def _walked(
-    steps: list[sp.csr_matrix], num_walks: int, diagonal: np.ndarray | None, generator: Generator | None
-) -> sp.csr_matrix:
-    """Unbiased counts: each walk along the path counts for the number of ways it could have gone, over the walks."""
-    num_nodes = steps[0].shape[0]
-    start = np.tile(np.arange(num_nodes), num_walks)
-    at, weight = start.copy(), np.full(start.size, 1 / num_walks)
-    for step in steps:
-        degree = np.diff(step.indptr)
-        alive = degree[at] > 0
-        start, at, weight = start[alive], at[alive], weight[alive]
-        draw = torch.rand(at.size, generator=generator, dtype=torch.float64).numpy()
-        weight *= degree[at]
-        at = step.indices[step.indptr[at] + (draw * degree[at]).astype(np.int64)]
-    counts = sp.coo_matrix((weight, (start, at)), shape=(num_nodes, num_nodes)).tocsr()
-    return counts if diagonal is None else (counts + sp.diags(diagonal - counts.diagonal())).tocsr()
 
 
 def metapath_operator(
@@ -199,7 +229,7 @@ def metapath_operator(
         raise ConfigError(unknown("orientation", str(orientation), get_args(Orientation)))
     kept = neighbors if values is None else neighbors.with_weight(values)
     if orientation == "symmetric":
-        kept = _union(kept)
+        kept = both_ways(kept)
     weight = kept.values(torch.float64)
     factor = power(segment_sum(weight, kept.row, kept.shape[0]), -0.5)
     weight = weight * factor.index_select(0, kept.row) * factor.index_select(0, kept.col)
@@ -207,13 +237,16 @@ def metapath_operator(
     return Propagation(scaled if orientation != "reference" else scaled.t(), normalize="none")
 
 
-def _union(adjacency: Adjacency) -> Adjacency:
-    """The larger value of each pair of opposite arcs, on both."""
-    values = adjacency.values()
-    arcs = torch.stack([adjacency.col.long(), adjacency.row.long()])
-    both, weight = torch.cat([arcs, arcs.flip(0)], dim=1), torch.cat([values, values])
-    order = weight.argsort(descending=True, stable=True)
-    return Adjacency.from_edge_index(both[:, order], adjacency.shape, weight[order], duplicates="first")
+def both_ways(neighbors: Adjacency) -> Adjacency:
+    """The larger value of each pair of opposite arcs, on both; :math:`\\max(K, K^\\top)`."""
+    if neighbors.symmetric and neighbors.keep is None:
+        values = neighbors.values()
+        return neighbors.with_weight(torch.maximum(values, values[neighbors.t_perm.long()]))
+    one, other = (
+        sp.csr_matrix(tuple(part.cpu().numpy() for part in (way.values(), way.col, way.row_ptr)), shape=way.shape)
+        for way in (neighbors, neighbors.t())
+    )
+    return adjacency_of(one.maximum(other), weighted=True).to(neighbors.device)
 
 
 def without_loops(neighbors: Adjacency) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any
 from gcl.core.errors import CheckpointError, ConfigError
 from gcl.core.files import write_json
 from gcl.core.resolve import describe, find_class
+from gcl.data.dataset import Dataset
 from gcl.data.load import load_dataset
 from gcl.data.resources import resource_folder
 from gcl.run import run_directory as files
@@ -45,6 +46,31 @@ def reproduce(
         ConfigError: no experiment is shipped for the pair.
         CheckpointError: the folder holds runs of other settings.
     """
+    if overrides and out is None:
+        raise ConfigError("with changed settings the run is not the paper's; give it a folder of its own with --out")
+    settings, data = planned(method, dataset, seeds=seeds, overrides=overrides, data_root=data_root)
+    folder = Path(out) if out is not None else Path("runs") / "reproduce" / f"{method}-{data.name.rpartition('/')[2]}"
+    _claim(folder, settings)
+    result = train(settings, data, folder, progress=progress, seed_folders=True)
+    comparison = compare(result)
+    path = folder / "results.json"
+    write_json(path, {"comparison": comparison, "changed": describe(dict(overrides or {})), **result.to_json()})
+    return result, comparison, path
+
+
+def planned(
+    method: str,
+    dataset: str,
+    *,
+    seeds: int | list[int] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    data_root: str | Path | None = None,
+) -> tuple[dict[str, Any], Dataset]:
+    """The whole configuration of a shipped experiment and its data, checked as before training; see :func:`reproduce`.
+
+    Raises:
+        ConfigError, DataError: what :func:`reproduce` refuses before it writes or trains anything.
+    """
     base = experiment_method(method)
     cls = find_class("method", base)
     data = load_dataset(dataset, kind=cls.kind, data_root=data_root)  # type: ignore[attr-defined]
@@ -55,20 +81,10 @@ def reproduce(
         raise ConfigError(
             f"no experiment with a paper's figure for {method} on {data.name}; there are: {', '.join(known)}"
         )
-    changed = dict(overrides or {})
-    if changed and out is None:
-        raise ConfigError("with changed settings the run is not the paper's; give it a folder of its own with --out")
-    if seeds is not None:
-        changed["seeds"] = seeds
+    changed = {**(overrides or {}), **({} if seeds is None else {"seeds": seeds})}
     settings, data = configure(base, dataset, overrides=changed, config=preset, data_root=data_root)
     check(settings, data)
-    folder = Path(out) if out is not None else Path("runs") / "reproduce" / f"{method}-{data.name.rpartition('/')[2]}"
-    _claim(folder, settings)
-    result = train(settings, data, folder, progress=progress, seed_folders=True)
-    comparison = compare(result)
-    path = folder / "results.json"
-    write_json(path, {"comparison": comparison, "changed": describe(dict(overrides or {})), **result.to_json()})
-    return result, comparison, path
+    return settings, data
 
 
 def compare(result: Result) -> list[dict[str, Any]]:

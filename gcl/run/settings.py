@@ -9,11 +9,12 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from gcl.core.errors import ConfigError, unknown
+from gcl.core.errors import ConfigError, DataError, unknown
 from gcl.core.files import atomic_write
 from gcl.core.resolve import NAME, describe, find_class, names, normalise
 from gcl.data.interaction_options import InteractionOptions
 from gcl.data.metapath_options import MetaPathOptions
+from gcl.data.names import find_name
 from gcl.data.resources import resource_folder
 
 # Keys of a configuration beside the arguments of the method.
@@ -36,14 +37,26 @@ def experiment_file(method: str, dataset: str | None) -> Path | None:
 
     A dataset is ``collection/stem``.
 
-    They are ``experiments/METHOD/STEM.yaml`` or, where collections share a stem, ``COLLECTION-STEM.yaml``.
+    They are ``experiments/METHOD/COLLECTION-STEM.yaml``, or ``STEM.yaml`` for the set that the stem alone names with
+    this method: ``acm`` is ``cluster/acm`` to PamC, and ``hetero/acm`` has no settings there.
     """
     root = resource_folder("experiments")
     alike = (entry for entry in root.iterdir() if entry.name.replace("-", "_") == method.lower().replace("-", "_"))
     folder = next(alike, root / method)
     collection, _, stem = (dataset or "").rpartition("/")
-    candidates = [f"{collection}-{stem}.yaml", f"{stem}.yaml", "default.yaml"]
+    candidates = [f"{collection}-{stem}.yaml", "default.yaml"]
+    if (folder / f"{stem}.yaml").is_file() and _is_meant(stem, dataset, method):
+        candidates.insert(1, f"{stem}.yaml")
     return next((path for name in candidates if (path := folder / name).is_file()), None)
+
+
+def _is_meant(stem: str, dataset: str | None, method: str) -> bool:
+    """Whether a dataset is the one that its stem alone names, with a method or a family of experiments."""
+    kind: str = find_class("method", experiment_method(method)).kind  # type: ignore[attr-defined]
+    try:
+        return find_name(stem, kind=kind) == dataset
+    except DataError:  # several
+        return False
 
 
 def experiment_method(name: str) -> str:
@@ -141,7 +154,9 @@ def settle(
     cls = type(method) if is_object else find_class("method", method) if isinstance(method, str) else method
     name = describe(cls)[NAME]
     if preset is None:
-        shipped = experiment_file(name, dataset) if name in names("method") else None
+        # the graph of a meta-path is another one than an experiment's
+        of = dataset if overrides.get("metapath") is None else None
+        shipped = experiment_file(name, of) if name in names("method") else None
         preset = {} if shipped is None else read_yaml(shipped)
     preset = _flat(preset, name, dataset)
     allowed = {*inspect.signature(cls).parameters, *SETTINGS}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import sys
 from pathlib import Path
 
@@ -29,9 +31,9 @@ def memory_method(device: torch.device | str = "cpu") -> str:
     """Which figure :func:`peak_memory_bytes` is.
 
     - ``cuda_max_memory_allocated``: tensors on that GPU since the last reset (training resets at its start).
-    - ``vm_hwm``: resident set of this process since it started. On Linux it is preferred to ``ru_maxrss``, which a
-      process inherits from the one that launched it.
-    - ``ru_maxrss``: the same figure by ``getrusage``.
+    - ``vm_hwm``: resident set of this process since the last reset, where the system allows one, else since it started.
+      On Linux it is preferred to ``ru_maxrss``, which a process inherits from the one that launched it.
+    - ``ru_maxrss``: that of this process since it started, by ``getrusage``.
     - ``none``: neither is there.
     """
     if torch.device(device).type == "cuda":
@@ -47,6 +49,11 @@ def memory_method(device: torch.device | str = "cpu") -> str:
 
 
 def reset_peak_memory(device: torch.device | str) -> None:
-    """Starts a new measurement on a GPU; a process's resident set cannot be reset."""
+    """Starts a new measurement, on a GPU and on Linux; elsewhere the old one goes on."""
     if torch.device(device).type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
+    elif memory_method(device) == "vm_hwm":
+        with contextlib.suppress(OSError, AttributeError):  # glibc alone keeps what was freed, and gives it back so
+            ctypes.CDLL(None).malloc_trim(0)
+        with contextlib.suppress(OSError):  # a kernel or container without it
+            Path("/proc/self/clear_refs").write_text("5")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from strategies import WEIGHTS, adjacencies, edge_indices, masks, matrices
 from torch import Tensor
 
-from gcl.core.adjacency import Adjacency
+from gcl.core.adjacency import Adjacency, _counted, _sorted
 from gcl.core.errors import DataError
 from gcl.ops.sparse_product import sparse_product
 
@@ -304,3 +304,57 @@ def test_is_frozen_and_says_what_it_is():
     masked = adjacency.masked(torch.tensor([True, False]), compact=False)
     assert repr(masked) == "Adjacency(shape=(2, 2), arcs=2, kept=1, symmetric, weighted)"
     assert adjacency.to("cpu") is adjacency
+
+
+# -- from CSR arrays ---------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=60, deadline=None)
+@given(adjacencies(bipartite=True, masked=False), st.sampled_from([torch.int32, torch.int64]))
+def test_csr_arrays_give_what_the_edges_give(adjacency, dtype):
+    arrays = adjacency.row_ptr.to(dtype), adjacency.col.to(dtype)
+    again = Adjacency.from_csr(*arrays, adjacency.shape, adjacency.weight)
+    check_invariants(again)
+    for name in ("row_ptr", "col", "t_row_ptr", "t_col", "t_perm"):
+        assert torch.equal(getattr(again, name), getattr(adjacency, name))
+        assert getattr(again, name).dtype == torch.int32
+    assert again.symmetric == adjacency.symmetric
+    assert again.weight is adjacency.weight
+    if dtype == torch.int32:
+        assert again.col is arrays[1]  # taken over
+
+
+@settings(max_examples=40, deadline=None)
+@given(adjacencies(bipartite=True, masked=False))
+def test_both_ways_to_the_transpose_agree(adjacency):
+    for found in (way(adjacency.row_ptr, adjacency.col, adjacency.shape) for way in (_counted, _sorted)):
+        for part, name in zip(found, ("t_row_ptr", "t_col", "t_perm"), strict=True):
+            assert torch.equal(part, getattr(adjacency, name))
+            assert part.dtype == torch.int32
+
+
+@pytest.mark.parametrize(
+    ("row_ptr", "col", "message"),
+    [
+        ([0, 1], [0], "row_ptr must be 3 numbers that do not fall, from 0 to the 1 arcs"),
+        ([1, 1, 1], [0], "row_ptr must be 3 numbers"),
+        ([0, 1, 2], [0], "row_ptr must be 3 numbers"),
+        ([0, 2, 1], [0], "row_ptr must be 3 numbers"),
+        ([0, 1, 2], [0, 3], "col must be from 0 to 2, got 0 to 3"),
+        ([0, 1, 2], [-1, 0], "col must be from 0 to 2, got -1 to 0"),
+        ([0, 2, 2], [1, 0], "col must ascend inside each row, without repetition; use from_edge_index"),
+        ([0, 0, 2], [1, 1], "col must ascend"),
+        ([0.0, 1, 1], [0], "row_ptr must be a vector of int32 or int64, got torch.float32"),
+        ([0, 1, 1], [[0]], r"col must be a vector of int32 or int64, got torch.int64 \[1, 1\]"),
+    ],
+)
+def test_csr_arrays_that_are_none_are_refused(row_ptr, col, message):
+    with pytest.raises(DataError, match=message):
+        Adjacency.from_csr(torch.tensor(row_ptr), torch.tensor(col), (2, 3))
+
+
+def test_weights_of_csr_arrays_are_one_an_arc():
+    with pytest.raises(DataError, match=r"weights must have shape \[1\], got \[2\]"):
+        Adjacency.from_csr(torch.tensor([0, 1]), torch.tensor([0]), (1, 1), torch.ones(2))
+    empty = torch.tensor([0]), torch.tensor([], dtype=torch.int64)
+    assert Adjacency.from_csr(*empty, (0, 3)).to_dense().shape == (0, 3)

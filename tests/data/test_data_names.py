@@ -68,7 +68,11 @@ def test_every_card_is_whole():
         assert card.licence
         keys = {"users", "items", "interactions"} if card.collection == "rec" else {"nodes", "edges", "classes"}
         assert keys <= set(card.statistics)
-        not_in_the_root = ("node/wikics", "node/amazon_computers", "node/blogcatalog")  # known by what PyG gives, no archive to compare
+        not_in_the_root = (
+            "node/wikics",
+            "node/amazon_computers",
+            "node/blogcatalog",
+        )  # known by what PyG gives, no archive to compare
         assert (card.sha256 is None) == (card.embedded or name in not_in_the_root)
         if card.sha256 is not None:
             assert len(card.sha256) == 64

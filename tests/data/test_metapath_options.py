@@ -15,11 +15,15 @@ import gcl
 from gcl.core.adjacency import Adjacency
 from gcl.core.errors import ConfigError, DataError
 from gcl.core.graph import Graph
+from gcl.core.streams import Streams
 from gcl.data.convert import from_pyg
 from gcl.data.load import load_dataset
 from gcl.data.metapath_options import MetaPathOptions, metapath_view
+from gcl.methods import heco, metapath_contrast
 from gcl.methods.heco import HeCo
+from gcl.methods.metapath_views import make_views
 from gcl.run.run_directory import open_run
+from gcl.run.settings import parse_overrides
 
 
 def papers(num_papers=30, num_authors=8, seed=0):
@@ -96,6 +100,7 @@ def test_what_cannot_be_is_one_sentence():
     for value, message in (
         (3, "metapath must be a text such as paper-author-paper"),
         ({"top": 3}, "metapath needs a path"),
+        ({"name": "paper-author-paper", "path": "paper-author-paper"}, "metapath is given twice"),
         ({"path": "paper-author-paper", "tpo": 3}, "unknown setting of metapath 'tpo'"),
         ({"path": 3}, "metapath.path must be a text"),
         ({"path": "paper-author-paper", "top": 0}, "metapath.top must be a whole number from 1"),
@@ -124,6 +129,41 @@ def test_any_method_trains_on_it_and_the_run_goes_on_and_embeds_by_it(tmp_path):
     torch.testing.assert_close(open_run(folder).embed(graph).main, result.outputs.main)
     again = gcl.pipeline("grace", data, **settings)
     assert torch.equal(again.outputs.main, result.outputs.main)
+
+
+def test_a_path_and_its_settings_may_be_given_apart():
+    """As on the command line: dataset.metapath=... dataset.metapath.top=..."""
+    wanted = MetaPathOptions("paper-author-paper", top=3)
+    for order in (1, -1):
+        given = parse_overrides(["metapath=paper-author-paper", "metapath.top=3"][::order])
+        assert MetaPathOptions.of(given["metapath"]) == wanted
+    assert (
+        MetaPathOptions.of(parse_overrides(["metapath.path=paper-author-paper", "metapath.top=3"])["metapath"])
+        == wanted
+    )
+
+
+def test_the_graph_of_a_meta_path_sorts_nothing(monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("sorted")
+
+    graph = from_pyg(papers())
+    for name in ("sort", "argsort"):
+        monkeypatch.setattr(torch, name, refuse)
+    monkeypatch.setattr(Adjacency, "from_edge_index", refuse)
+    for options in ({}, {"top": 3}, {"num_walks": 5}):
+        view = metapath_view(graph, MetaPathOptions("paper-author-paper", weighted=True, **options))
+        assert torch.equal(view.adjacency.to_dense(), view.adjacency.to_dense().t())
+
+
+def test_heco_makes_the_graphs_of_its_meta_paths_once(monkeypatch):
+    made, original = [], heco.metapath_graph
+    monkeypatch.setattr(heco, "metapath_graph", lambda *given, **options: made.append(1) or original(*given, **options))
+    gcl.pipeline(
+        "heco", papers(), metapaths=["paper-author-paper"],
+        evaluate={"classification": {"name": "classification"}, "clustering": None}, trainer={"epochs": 2},
+    )  # fmt: skip
+    assert len(made) == 1
 
 
 # -- at the boundary -------------------------------------------------------------------------------------------------
@@ -177,8 +217,11 @@ def test_a_relation_called_positive_between_other_types_is_not_taken_for_positiv
     relations = {**graph.relations, "positive": graph.relations["by"]}
     types = {**graph.relation_types, "positive": graph.relation_types["by"]}
     graph = dataclasses.replace(graph, relations=relations, relation_types=types)
-    with pytest.raises(DataError, match="relation 'positive' joins paper and author"):
-        HeCo(metapaths=["paper-[by]-author-[by]-paper"]).prepare(graph.for_training(), gcl.core.streams.Streams(0))
+    method = HeCo(metapaths=["paper-[by]-author-[by]-paper"])
+    for refused in (lambda: method.check(graph.spec), lambda: method.prepare(graph.for_training(), Streams(0))):
+        with pytest.raises(DataError, match="relation 'positive' joins paper and author"):
+            refused()
+    HeCo(metapaths=["paper-[by]-author-[by]-paper"], positives="metapaths").check(graph.spec)
 
 
 def test_every_embedding_of_the_target_carries_the_ids_of_the_user(tmp_path):
@@ -208,18 +251,15 @@ def test_every_embedding_of_the_target_carries_the_ids_of_the_user(tmp_path):
 
 def test_one_graph_is_read_once_in_double_precision(monkeypatch):
     made = []
-    original = gcl.methods.metapath_contrast.MetaPathContrast._make_views
     monkeypatch.setattr(
-        gcl.methods.metapath_contrast.MetaPathContrast,
-        "_make_views",
-        lambda self, *given: (made.append(1), original(self, *given))[1],
+        metapath_contrast, "make_views", lambda *given, **options: (made.append(1), make_views(*given, **options))[1]
     )
     gcl.pipeline(
         "adameow", papers(), metapaths=["paper-author-paper"], floors=False,
         evaluate={"classification": {"name": "classification"}, "clustering": None},
         trainer={"epochs": 6, "precision": "64-true", "select": "validation", "validate_every": 1},
     )  # fmt: skip
-    assert len(made) <= 2
+    assert len(made) == 1  # in double from the first step on: there are no scores before it
 
 
 def test_a_mistyped_embedding_is_refused_also_where_there_is_one_alone():

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import gcl
 from gcl.core.context import LossContext
-from gcl.core.errors import ConfigError, DataError
+from gcl.core.errors import ConfigError, DataError, NotFittedError
 from gcl.core.resolve import describe, resolve
 from gcl.losses.weighted_infonce import WeightedInfoNCE, concentrations, prototype_contrast, weighted_contrast
 from gcl.ops.inner_product_kmeans import Clustering, inner_product_kmeans
@@ -331,6 +331,15 @@ def test_a_warm_start_begins_at_the_centres_of_the_step_before_and_these_are_sav
     again = WeightedInfoNCE(T, **options).build(4).double()
     again.load_state_dict(loss.state_dict())
     assert torch.equal(again(*pairs[2]), loss(*pairs[2]))
+
+
+def test_a_warm_start_without_room_for_its_centres_is_refused():
+    pair = random_pair(20)
+    loss = WeightedInfoNCE(T, num_clusters=[3], warm_start=True)
+    with pytest.raises(NotFittedError, match=r"keeps centres for warm_start; call build\(channels\) before using it"):
+        loss(*pair)
+    assert loss.build(4).double()(*pair).isfinite()
+    assert WeightedInfoNCE(T, num_clusters=[3])(*pair).isfinite()  # without one there is nothing to keep
 
 
 def test_the_same_input_gives_the_same_bits_without_touching_the_global_generator():

@@ -17,12 +17,15 @@ from gcl.core.errors import ConfigError, DataError
 from gcl.core.graph import Graph
 from gcl.core.resolve import describe, find_class, resolve
 from gcl.core.streams import Streams
+from gcl.data.transforms import normalized_features
+from gcl.evaluate.clustering import Clustering
 from gcl.losses.adaptive_infonce import AdaptiveInfoNCE
 from gcl.losses.multi_positive import MultiPositive
 from gcl.losses.weighted_infonce import WeightedInfoNCE
 from gcl.methods.adameow import AdaMEOW
 from gcl.methods.heco import HeCo
 from gcl.methods.meow import MEOW
+from gcl.methods.metapath_contrast import MetaPathContrast
 from gcl.ops.common_metapaths import metapath_positives
 from gcl.ops.metapath import MetaPath
 from gcl.ops.neighbor_sample import sample_neighbors
@@ -229,6 +232,36 @@ def test_counts_may_be_left_out_and_the_node_itself_protected(graph):
     torch.testing.assert_close(dense_of(method.views(graph).operators[1]), torch.eye(N, dtype=torch.float64))
 
 
+def test_ties_and_the_node_itself_matter_for_the_meta_paths_that_are_cut(graph):
+    _, prepared, _ = ready(make("meow", top=[None, 1], keep_self=True), graph)
+    count = incidences(graph)[0] @ incidences(graph)[0].t()
+    assert prepared.tensors["path0.arcs"].shape[1] == int((count > 0).sum())
+    assert torch.equal(*prepared.tensors["path1.arcs"])
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_features_are_normalised_unless_told_or_where_it_says_nothing(sparse):
+    graph = make_graph(sparse=sparse).for_training()
+    x = make_graph().features["paper"]
+    for name in ("meow", "heco"):
+        for flag, expected in ((True, normalized(x)), (False, x)):
+            method = ready(make(name, normalize_features=flag), graph)[0]
+            found = (method.views(graph).features if name == "meow" else method._structures(graph)[1])["paper"]
+            torch.testing.assert_close(found.to_dense(torch.float32) if sparse else found, expected)
+    column = x[:, :1] + 2
+    assert normalized_features(column) is column  # it would be 1 everywhere
+    assert normalized_features(x - 1).equal(x - 1)
+    torch.testing.assert_close(normalized_features(x), normalized(x))
+
+
+def test_meow_is_what_meta_path_contrast_is_by_default():
+    assert MEOW.__init__ is MetaPathContrast.__init__
+    method = resolve("method", "meow")
+    assert (method.top, method.edge_drop, method.feature_mask, method.anchor_view) == (100, 0.3, 0.3, "coarse")
+    assert (method.loss["name"], method.loss["num_clusters"]) == ("weighted_infonce", [100, 300])
+    assert (AdaMEOW().edge_drop, AdaMEOW().anchor_view) == (0.2, "fine")
+
+
 def test_without_augmentation_binary_graphs_are_encoded_twice_alike(graph):
     method, _, _ = ready(make("meow", counts=False, top=None, edge_drop=0.0, feature_mask=0), graph)
     beta = method.outputs(graph).extras["attention"]
@@ -392,6 +425,14 @@ def test_hecos_positives_are_those_of_the_data_where_it_has_some():
     assert stored.tolist() == [list(row) for row in own.nonzero().t().tolist()]
     without = make("heco").prepare(make_graph().for_training(), Streams(0)).tensors["positives"]
     assert torch.equal(computed, without)
+    with pytest.raises(
+        ConfigError, match=r"num_positives=5 says nothing of the positives that the data have .*leave it"
+    ):
+        make("heco", num_positives=5).check(graph.spec)
+    make("heco", num_positives=5).check(make_graph().spec)
+    for method in (make("heco", num_positives=2), make("heco", num_positives=2, positives="metapaths")):
+        positives = method.prepare(make_graph().for_training(), Streams(0)).tensors["positives"]
+        assert positives[0].bincount().tolist() == [2] * N
     fewer = make("heco", num_positives=2, positives="metapaths").prepare(graph, Streams(0)).tensors["positives"]
     assert fewer[0].bincount().tolist() == [2] * N
     method, _, streams = ready(make("heco"), graph)
@@ -576,10 +617,19 @@ def test_what_does_not_fit_is_refused(name, options, message, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_patience_waits_for_a_loss_that_has_a_lower_bound():
-    for loss in ("infonce", {"name": "adaptive_infonce", "normalize_weights": True}):
-        settings = {**SETTINGS["adameow"], "loss": loss, "trainer": {"epochs": 2, "patience": 1}}
-        assert gcl.pipeline("adameow", make_graph(), **QUICK, **settings).runs[0].fit["epochs"] >= 1
+@pytest.mark.parametrize("loss", ["infonce", {"name": "adaptive_infonce", "normalize_weights": True}])
+def test_patience_waits_for_a_loss_that_has_a_lower_bound(loss, monkeypatch):
+    fall = iter([3.0, 2.0, 2.5, 1.0, 1.5, 1.2, 0.5])  # two in a row without a lower one at the sixth
+    original = AdaMEOW.training_step
+
+    def step_of(self, *given):
+        output = original(self, *given)
+        return dataclasses.replace(output, loss=output.loss - output.loss.detach() + next(fall))
+
+    monkeypatch.setattr(AdaMEOW, "training_step", step_of)
+    settings = {**SETTINGS["adameow"], "loss": loss, "trainer": {"epochs": 7, "patience": 2}}
+    fit = gcl.pipeline("adameow", make_graph(), **QUICK, **settings).runs[0].fit
+    assert (fit["epochs"], fit["stopped_early"]) == (6, True)
 
 
 def test_too_many_clusters_are_refused_by_methods_of_two_views_before_any_work(tmp_path):
@@ -628,6 +678,9 @@ def test_heco_draws_from_all_relations_between_the_target_and_a_type():
         (AdaMEOW, {"anchor_view": "middle"}, "anchor_view"),
         (AdaMEOW, {"anchors": 0}, "anchors"),
         (HeCo, {"metapaths": []}, "metapaths must be a list"),
+        (MEOW, {"top": None, "ties": "random"}, "ties=random decides which neighbours top keeps, and all are kept"),
+        (AdaMEOW, {"top": [None, None], "keep_self": True}, "keep_self=True decides which neighbours top keeps"),
+        (HeCo, {"neighbors": {}}, "neighbors must name a type at least"),
         (HeCo, {"neighbors": {"author": 0}}, "neighbors.author"),
         (HeCo, {"num_positives": 0}, "num_positives"),
         (HeCo, {"positives": "all"}, "positives"),
@@ -643,12 +696,25 @@ def test_wrong_arguments_are_refused(method, options, message):
 
 
 def test_a_loss_without_a_lower_bound_may_be_selected_by_validation():
-    trainer = {"epochs": 4, "select": "validation", "validate_every": 1, "patience": 2}
-    evaluate = {"classification": None, "clustering": {"num_seeds": 1, "n_init": 1}}
+    """By the score of its own, whatever the loss does, and with the weights that had it."""
+
+    class Preset(Clustering):
+        scores = (0.1, 0.3, 0.2, 0.25, 0.9)
+
+        def validate(self, outputs, held):
+            seen.append(outputs.main.clone())
+            return {"score": self.scores[len(seen) - 1]}
+
+    seen = []
+    trainer = {"epochs": 5, "select": "validation", "validate_every": 1, "patience": 2}
+    evaluate = {"own": Preset(num_seeds=1, n_init=1), "classification": None, "clustering": None}
     result = gcl.pipeline(
         "adameow", make_graph(), **SETTINGS["adameow"], trainer=trainer, floors=False, evaluate=evaluate
     )
-    assert result.runs[0].fit["best_epoch"] in (1, 2, 3, 4)
+    fit = result.runs[0].fit
+    assert (fit["best_epoch"], fit["epochs"]) == (2, 4)
+    assert torch.equal(result.outputs.main, seen[1])
+    assert not torch.equal(result.outputs.main, seen[3])
 
 
 # -- their losses and encoder elsewhere -----------------------------------------------------------------------------------------------

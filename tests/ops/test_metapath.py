@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from itertools import pairwise
 
 import numpy as np
@@ -16,7 +17,7 @@ from gcl.core.errors import ConfigError, DataError
 from gcl.core.graph import Graph
 from gcl.core.graph_spec import GraphSpec
 from gcl.ops import metapath
-from gcl.ops.metapath import MetaPath, chain_ends, check_size, estimated_pairs
+from gcl.ops.metapath import MetaPath, adjacency_of, chain_ends, check_size, estimated_pairs
 from gcl.ops.scipy_matrix import binary_matrix, csr_adjacency
 
 SPEC = GraphSpec(
@@ -51,6 +52,12 @@ SPEC = GraphSpec(
             (True, True),
         ),
         (("paper", "e-mail", "paper"), ("paper", "e-mail", "paper"), ("sent", "sent"), (False, True)),
+        (
+            ["paper", "[cites]", "paper", "e-mail", "[sent]", "paper"],
+            ("paper", "paper", "e-mail", "paper"),
+            ("cites", "sent", "sent"),
+            (False, False, True),
+        ),
         ("paper-paper", ("paper", "paper"), ("cites",), (False,)),
         ("paper-[positive]-paper-paper", ("paper",) * 3, ("positive", "cites"), (False, False)),
         (
@@ -64,7 +71,7 @@ SPEC = GraphSpec(
 def test_text_and_lists_are_read(path, types, relations, flipped):
     found = MetaPath.parse(path, SPEC)
     assert (found.types, found.relations, found.flipped) == (types, relations, flipped)
-    assert found.name == (path if isinstance(path, str) else "-".join(types))
+    assert found.name == (path if isinstance(path, str) else "-".join(path))
 
 
 @pytest.mark.parametrize(
@@ -110,12 +117,44 @@ def test_text_and_lists_are_read(path, types, relations, flipped):
             "meta-path paper-author-paper: 2 relations join paper and author (writes, reviews); name one, as in "
             "paper-[writes]-author",
         ),
+        (
+            "paper-[writes]-author-paper",
+            "meta-path paper-[writes]-author-paper: 2 relations join author and paper (writes, reviews); name one, as "
+            "in author-[writes]-paper",
+        ),
+        (
+            ["[sent]", "paper", "e-mail", "paper"],
+            "meta-path [sent]-paper-e-mail-paper: relation [sent] must stand between two node types",
+        ),
+        (
+            ["paper", "[sent]", "[sent]", "e-mail", "paper"],
+            "meta-path paper-[sent]-[sent]-e-mail-paper: relation [sent] must stand between two node types",
+        ),
+        (
+            ["paper", "e-mail", "paper", "[cites]"],
+            "meta-path paper-e-mail-paper-[cites]: relation [cites] must stand between two node types",
+        ),
     ],
 )
 def test_what_does_not_fit_is_told_in_a_sentence(path, message):
     with pytest.raises(ConfigError) as caught:
         MetaPath.parse(path, SPEC)
     assert str(caught.value) == message
+
+
+def test_types_with_a_hyphen_name_their_relations_in_the_list_as_the_error_says():
+    spec = dataclasses.replace(SPEC, relations={**SPEC.relations, "got": ("paper", "e-mail")})
+    with pytest.raises(ConfigError) as caught:
+        MetaPath.parse(["paper", "e-mail", "paper"], spec)
+    assert str(caught.value) == (
+        "meta-path paper-e-mail-paper: 2 relations join paper and e-mail (sent, got); name one, as in "
+        "['paper', '[sent]', 'e-mail']"
+    )
+    found = MetaPath.parse(["paper", "[sent]", "e-mail", "[got]", "paper"], spec)
+    assert (found.relations, found.flipped) == (("sent", "got"), (False, False))
+    assert found.name == "paper-[sent]-e-mail-[got]-paper"
+    odd = dataclasses.replace(SPEC, num_nodes={**SPEC.num_nodes, "[x]": 2}, relations={"r": ("[x]", "paper")})
+    assert MetaPath.parse(["paper", "[x]", "paper"], odd).types == ("paper", "[x]", "paper")  # a type of that name
 
 
 def test_positives_are_no_edges_of_a_path_nor_of_its_error():
@@ -150,6 +189,9 @@ def test_matrices_go_back_and_forth():
     matrix = sp.csr_matrix(np.array([[0.0, 2, 1], [0, 0, 0]]))
     adjacency = csr_adjacency(matrix)
     assert adjacency.to_dense().tolist() == matrix.toarray().tolist()
+    assert adjacency_of(matrix, weighted=True).to_dense().tolist() == matrix.toarray().tolist()
+    unsorted = sp.csr_matrix((matrix.data[[1, 0]], matrix.indices[[1, 0]], matrix.indptr), shape=matrix.shape)
+    assert adjacency_of(unsorted).to_dense().tolist() == (matrix.toarray() > 0).tolist()
     assert binary_matrix(adjacency).toarray().tolist() == [[0, 1, 1], [0, 0, 0]]
     assert binary_matrix(adjacency, transposed=True).toarray().tolist() == [[0, 0], [1, 0], [1, 0]]
 
@@ -205,10 +247,13 @@ def test_nodes_that_reach_nothing_count_nothing():
 
 
 def test_too_many_pairs_are_refused_in_a_sentence():
-    steps = [sp.csr_matrix(np.ones((2000, 3))), sp.csr_matrix(np.ones((3, 1)))]
-    assert check_size(steps, 2000, "this", "mend") == 2000
+    size = {"entry_bytes": 2**20, "what": "meta-path a-b-a", "mend": "keep fewer"}
+    check_size(2048.0, most_bytes=2**31, **size)
     with pytest.raises(DataError) as caught:
-        check_size(steps, 1999, "meta-path a-b-a", "keep fewer")
+        check_size(2049.0, most_bytes=2**31, **size)
     assert str(caught.value) == (
-        "meta-path a-b-a joins about 2,000 pairs of nodes (0.0 GiB), more than the 1,999 that are stored; keep fewer"
+        "meta-path a-b-a joins about 2,049 pairs of nodes, which take 2 GiB, more than the 2 GiB that they may; keep "
+        "fewer"
     )
+    with pytest.raises(DataError, match=r"which take 9\.54e-07 GiB, more than the 9\.31e-10 GiB"):
+        check_size(1.0, entry_bytes=1024, most_bytes=1, what="this", mend="less")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from fractions import Fraction
 from itertools import product
 
@@ -16,9 +19,12 @@ from gcl.core.adjacency import Adjacency
 from gcl.core.errors import ConfigError, DataError
 from gcl.core.graph import Graph
 from gcl.data.load import load_dataset
+from gcl.ops import metapath as metapath_module
 from gcl.ops import metapath_graph as module
+from gcl.ops import metapath_walks as walks_module
 from gcl.ops.metapath import MetaPath
 from gcl.ops.metapath_graph import mean_operator, metapath_graph, metapath_operator, thinned_operator, without_loops
+from gcl.ops.metapath_walks import back_to_itself
 from gcl.ops.propagation import Propagation
 
 RELATIONS = {"a_b": ("a", "b"), "c_b": ("c", "b"), "a_a": ("a", "a")}
@@ -168,17 +174,35 @@ def test_ties_of_numpy_are_those_of_its_sort_reversed(top, keep_self):
         assert np.flatnonzero(found[i]).tolist() == sorted(kept)
 
 
-@pytest.mark.parametrize("ties", TIES)
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"drop_self": True}, {"counts": False, "drop_self": True}]
+    + [{"top": 3, "ties": ties, loop: True} for ties in TIES for loop in ("keep_self", "drop_self")],
+)
 @pytest.mark.parametrize("entries", [1, 100])
-@pytest.mark.parametrize("top", [None, 3])
 @pytest.mark.parametrize("text", ["a-b-a", "a-a-b-a"])
-def test_the_size_of_blocks_does_not_matter(text, top, entries, ties, monkeypatch):
+def test_the_size_of_blocks_does_not_matter(text, entries, options, monkeypatch):
     graph = random_graph()
     path = MetaPath.parse(text, graph.spec)
-    options = {"top": top, "ties": ties, "keep_self": True}
     whole = metapath_graph(graph, path, **options, generator=seeded())
+    assert not options.get("drop_self") or not whole.to_dense().diagonal().any()
     monkeypatch.setattr(module, "BLOCK_ENTRIES", entries)
     assert torch.equal(metapath_graph(graph, path, **options, generator=seeded()).to_dense(), whole.to_dense())
+
+
+@pytest.mark.parametrize("counts", [False, True])
+@pytest.mark.parametrize("top", [1, 3])
+def test_without_the_node_itself_the_next_ones_move_up(top, counts, monkeypatch):
+    monkeypatch.setattr(module, "BLOCK_ENTRIES", 30)  # a few rows each
+    graph = random_graph()
+    path = MetaPath.parse("a-b-a", graph.spec)
+    count = enumerated(graph, path)
+    if not counts:
+        count = [[min(c, 1) for c in row] for row in count]
+    score = pathsim(count)
+    for i, row in enumerate(found_list(metapath_graph(graph, path, top=top, counts=counts, drop_self=True))):
+        others = sorted((j for j, c in enumerate(count[i]) if c and j != i), key=lambda j: (-score[i][j], j))[:top]
+        assert row == [count[i][j] if j in others else 0 for j in range(len(row))]
 
 
 def test_paths_of_one_way_are_cut_too():
@@ -187,6 +211,9 @@ def test_paths_of_one_way_are_cut_too():
     with np.errstate(all="raise"):
         found = metapath_graph(graph, path, top=1)
     assert found_list(found) == [[0, 1, 0], [0, 0, 0], [1, 0, 0]]
+    graph = graph_of({"a": 3, "b": 2}, a_a=np.array([[0, 1, 1], [0, 1, 0], [0, 0, 0]]), a_b=np.ones((2, 3)))
+    path = MetaPath.parse("a-a", graph.spec)  # 0 and 2 have no way back: they are no nearer than 0 and 1
+    assert found_list(metapath_graph(graph, path, top=1))[0] == [0, 1, 0]
 
 
 @pytest.mark.parametrize("sizes", [(0, 0), (0, 3), (3, 0), (1, 1), (3, 3)])
@@ -261,10 +288,96 @@ def test_walks_repeat_with_the_generator_and_are_few():
     assert torch.equal(found.to_dense(), again.to_dense())
     assert not torch.equal(found.to_dense(), other.to_dense())
     assert int(found.row_ptr.diff().max()) <= 3 + 1  # and the node itself
+    with pytest.raises(ConfigError, match="keep_self=True decides which neighbours top keeps, and all are kept"):
+        metapath_graph(graph, path, num_walks=3, keep_self=True)
     cut = metapath_graph(graph, path, num_walks=3, top=2, keep_self=True, generator=seeded(4)).to_dense()
     assert int((cut > 0).sum(dim=1).max()) <= 2
     assert torch.equal(cut.diagonal(), metapath_graph(graph, path).to_dense().diagonal())
     assert bool((cut[cut > 0] == found.to_dense()[cut > 0]).all())
+
+
+@pytest.mark.parametrize("walks", [1, 7, 100])
+@pytest.mark.parametrize("options", [{}, {"top": 3}, {"top": 3, "keep_self": True}, {"drop_self": True}])
+def test_the_size_of_blocks_of_walks_does_not_matter(walks, options, monkeypatch):
+    graph = random_graph()
+    path = MetaPath.parse("a-b-c-b-a", graph.spec)
+    whole = metapath_graph(graph, path, num_walks=5, **options, generator=seeded())
+    monkeypatch.setattr(walks_module, "BLOCK_WALKS", walks)
+    monkeypatch.setattr(walks_module, "BLOCK_PRODUCTS", walks)
+    again = metapath_graph(graph, path, num_walks=5, **options, generator=seeded())
+    assert torch.equal(again.to_dense(), whole.to_dense())
+
+
+@settings(max_examples=60, deadline=None)
+@given(typed_graphs(), st.sampled_from(BACK_AND_FORTH + OTHERS), st.sampled_from([1, 2, 2**22]))
+def test_the_instances_from_a_node_back_to_itself_are_exact(graph, text, products):
+    path = MetaPath.parse(text, graph.spec)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(walks_module, "BLOCK_PRODUCTS", products)
+        found = back_to_itself(path.steps(graph))
+    assert found.tolist() == [row[i] for i, row in enumerate(enumerated(graph, path))]
+
+
+@pytest.mark.parametrize("text", ["a-b-c-b-a", "a-b-a-a"])
+def test_walks_rank_by_the_exact_diagonal_also_where_no_product_fits(text, monkeypatch):
+    """Nodes without a walk back to themselves are no nearer than others."""
+    graph = random_graph(40, 30, 6, density=0.15)
+    path = MetaPath.parse(text, graph.spec)
+    options = {"num_walks": 4, "top": 5}
+    exact = metapath_graph(graph, path).to_dense()
+    whole = metapath_graph(graph, path, **options, generator=seeded())
+    everything = metapath_graph(graph, path, num_walks=4, generator=seeded()).to_dense()
+    monkeypatch.setattr(metapath_module, "MOST_PRODUCTS", 1)
+    with pytest.raises(DataError, match="multiplications on its way"):
+        metapath_graph(graph, path)
+    found = metapath_graph(graph, path, **options, generator=seeded())
+    assert torch.equal(found.to_dense(), whole.to_dense())
+    diagonal = exact.diagonal()
+    assert torch.equal(everything.diagonal(), diagonal)
+    score = 2 * everything / (diagonal.unsqueeze(1) + diagonal).clamp_min(1)
+    for i, row in enumerate(found.to_dense() > 0):
+        left_out = (everything[i] > 0) & ~row
+        if left_out.any():
+            assert float(score[i][row].min()) >= float(score[i][left_out].max()) - 1e-6
+    kept = metapath_graph(graph, path, **options, keep_self=True, generator=seeded()).to_dense()
+    assert torch.equal(kept.diagonal(), diagonal)
+
+
+MEASURED = """
+import ctypes, sys, torch
+from gcl.core.adjacency import Adjacency
+from gcl.core.graph import Graph
+from gcl.ops.metapath import MetaPath
+from gcl.ops.metapath_graph import metapath_graph
+
+def status(name):
+    line = next(line for line in open("/proc/self/status") if line.startswith(name))
+    return int(line.split()[1]) * 1024
+
+def graph_of(papers, venues):
+    arcs = torch.stack([torch.randint(venues, (papers,)), torch.arange(papers)])
+    return Graph(relations={"r": Adjacency.from_edge_index(arcs, (papers, venues))}, relation_types={"r": ("v", "p")},
+                 num_nodes_by_type={"p": papers, "v": venues}, target="p")
+
+papers, venues, walks = map(int, sys.argv[1:])
+options = {"num_walks": walks} if walks else {}
+for size in ((60, 3), (papers, venues)):  # what is loaded once is loaded by the small one
+    graph = graph_of(*size)
+    ctypes.CDLL(None).malloc_trim(0)
+    open("/proc/self/clear_refs", "w").write("5")
+    before = status("VmRSS")
+    made = metapath_graph(graph, MetaPath.parse("p-v-p", graph.spec), **options)
+print(status("VmHWM") - before, made.num_arcs)
+"""
+
+
+@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="peak memory is reset on Linux alone")
+@pytest.mark.parametrize("size", [(6000, 3, 0), (150_000, 1500, 80)])
+def test_a_graph_takes_no_more_memory_than_its_limit_counts(size):
+    done = subprocess.run([sys.executable, "-c", MEASURED, *map(str, size)], capture_output=True, text=True, check=True)
+    peak, entries = map(int, done.stdout.split())
+    assert entries > 8_000_000
+    assert peak < module.ENTRY_BYTES * entries + 50 * 2**20  # and a block
 
 
 # -- what is refused ---------------------------------------------------------------------------------------------------
@@ -275,12 +388,19 @@ def test_what_would_not_fit_is_refused_before_it_is_made():
     path = MetaPath.parse("a-b-a", graph.spec)
     with pytest.raises(
         DataError,
-        match=r"^meta-path a-b-a joins about 3,\d\d\d pairs of nodes \(0.0 GiB\), more than the 10 that are stored; "
-        r"keep the nearest of each node \(top=100\), or estimate them by random walks \(num_walks=100\)$",
+        match=r"^meta-path a-b-a joins about 3,\d\d\d pairs of nodes, which take [\d.e-]+ GiB, more than the [\d.e-]+ "
+        r"GiB that they may; keep the nearest of each node \(top=100\), or estimate them by random walks \(num_walks=100\)$",
     ):
-        metapath_graph(graph, path, max_entries=10)
-    assert metapath_graph(graph, path, max_entries=10, top=2).num_arcs == 120
-    assert metapath_graph(graph, path, max_entries=10, num_walks=2).num_arcs <= 180
+        metapath_graph(graph, path, max_bytes=120 * module.ENTRY_BYTES)
+    few = {"max_bytes": 180 * module.ENTRY_BYTES}
+    assert metapath_graph(graph, path, **few, top=3).num_arcs == 180
+    assert metapath_graph(graph, path, **few, num_walks=2).num_arcs <= 180
+    assert metapath_graph(graph, path, **few, num_walks=50, top=3).num_arcs == 180
+    for options in ({"top": 4}, {"num_walks": 50}, {"num_walks": 50, "top": 4}):
+        with pytest.raises(DataError, match="more than the"):
+            metapath_graph(graph, path, **few, **options)
+    sparse = graph_of({"a": 60, "b": 60}, a_b=np.eye(60))  # far fewer pairs than walks
+    assert metapath_graph(sparse, path, **few, num_walks=50).num_arcs == 60
 
 
 @pytest.mark.parametrize(
@@ -291,6 +411,9 @@ def test_what_would_not_fit_is_refused_before_it_is_made():
         ({"top": True}, "top must be a whole number from 1, got True"),
         ({"top": 2.0}, "top must be a whole number from 1, got 2.0"),
         ({"num_walks": 0}, "num_walks must be a whole number from 1, got 0"),
+        ({"top": 2, "keep_self": True, "drop_self": True}, "keep_self and drop_self contradict each other"),
+        ({"ties": "random"}, "ties=random decides which neighbours top keeps, and all are kept; give top"),
+        ({"keep_self": True}, "keep_self=True decides which neighbours top keeps, and all are kept; give top"),
     ],
 )
 def test_bad_settings_are_refused(options, message):

@@ -1,19 +1,21 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import signal
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 import torch
 from tiny_method import TinyMethod, fit
 
 from gcl.core.context import Clock
-from gcl.train import progress
+from gcl.train import memory, progress
 from gcl.train.interruption import Interruption
-from gcl.train.memory import memory_method, peak_memory_bytes
+from gcl.train.memory import memory_method, peak_memory_bytes, reset_peak_memory
 from gcl.train.progress import TrainingProgress
 
 
@@ -96,6 +98,28 @@ def test_training_works_in_another_thread():
     thread.start()
     thread.join()
     assert results[0].epochs == 7
+
+
+@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="the system does not reset it")
+def test_peak_memory_is_of_one_run_and_not_of_those_before_it():
+    size = 300 * 2**20
+    torch.ones(size, dtype=torch.uint8)
+    before = peak_memory_bytes()
+    assert fit(None)[1].peak_memory_bytes < before - size / 2
+    torch.ones(size, dtype=torch.uint8)
+    assert peak_memory_bytes() > before - size / 4
+    reset_peak_memory("cpu")
+    assert peak_memory_bytes() < before - size / 2
+
+
+def test_what_cannot_be_reset_goes_on(monkeypatch):
+    monkeypatch.setattr(memory, "Path", lambda name: Refusing(name))
+    reset_peak_memory("cpu")
+
+
+class Refusing(type(Path())):
+    def write_text(self, *_):
+        raise PermissionError("not here")
 
 
 def test_peak_memory_grows_with_a_tensor():
