@@ -9,9 +9,10 @@ import scipy.sparse as sp
 from gcl.core.adjacency import Adjacency
 from gcl.core.errors import ConfigError
 from gcl.core.graph import Graph
-from gcl.ops.metapath import MetaPath, adjacency_of, chain_ends, estimated_pairs
+from gcl.ops.metapath import MetaPath, chain_ends, estimated_pairs
 from gcl.ops.metapath_graph import BLOCK_ENTRIES
 from gcl.ops.row_top import row_top
+from gcl.ops.scipy_matrix import adjacency_of
 
 
 def metapath_positives(graph: Graph, paths: Sequence[MetaPath], top: int) -> Adjacency:

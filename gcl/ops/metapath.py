@@ -9,9 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
-import torch
 
-from gcl.core.adjacency import Adjacency
 from gcl.core.errors import ConfigError, DataError, unknown
 from gcl.core.graph import POSITIVE, Graph
 from gcl.core.graph_spec import GraphSpec
@@ -209,11 +207,3 @@ def check_size(expected: float, *, entry_bytes: int, most_bytes: int, what: str,
             f"{what} joins about {expected:,.0f} pairs of nodes, which take {expected * entry_bytes / 2**30:.3g} GiB, "
             f"more than the {most_bytes / 2**30:.3g} GiB that they may; {mend}"
         )
-
-
-def adjacency_of(matrix: sp.csr_matrix, *, weighted: bool = False) -> Adjacency:
-    """The adjacency of a matrix without repeated entries, which is sorted in place; its index arrays are shared."""
-    matrix.sort_indices()
-    weight = torch.from_numpy(matrix.data.astype(np.float32)) if weighted else None
-    row_ptr, col = (torch.from_numpy(part) for part in (matrix.indptr, matrix.indices))
-    return Adjacency.from_csr(row_ptr, col, matrix.shape, weight)

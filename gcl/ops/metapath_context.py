@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from gcl.core.graph import Graph
-from gcl.ops.metapath import MetaPath, adjacency_of, check_size, estimated_pairs
+from gcl.ops.metapath import MetaPath, check_size, estimated_pairs
 from gcl.ops.propagation import Propagation
+from gcl.ops.scipy_matrix import adjacency_of
 
 DENSE = 0.05  # share of stored pairs from which a byte a pair and a dense product are less than a sparse one
 ENTRY_BYTES = 32  # of memory of a sparse mean: 25 while it is made and 28 with its first product, measured

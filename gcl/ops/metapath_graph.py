@@ -14,10 +14,11 @@ from gcl.core.adjacency import Adjacency
 from gcl.core.errors import ConfigError, unknown
 from gcl.core.graph import Graph
 from gcl.ops.fixed_matrix import power
-from gcl.ops.metapath import MetaPath, adjacency_of, chain_ends, check_size, estimated_pairs
+from gcl.ops.metapath import MetaPath, chain_ends, check_size, estimated_pairs
 from gcl.ops.metapath_walks import back_to_itself, walked_counts
 from gcl.ops.propagation import Propagation
 from gcl.ops.row_top import row_top
+from gcl.ops.scipy_matrix import adjacency_of
 from gcl.ops.segment import segment_sum
 
 Ties = Literal["index", "random", "numpy"]

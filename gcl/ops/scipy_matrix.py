@@ -9,12 +9,12 @@ import torch
 from gcl.core.adjacency import Adjacency
 
 
-def csr_adjacency(matrix: sp.csr_matrix) -> Adjacency:
-    """The adjacency of a matrix without repeated entries, with float32 weights."""
+def adjacency_of(matrix: sp.csr_matrix, *, weighted: bool = False) -> Adjacency:
+    """The adjacency of a matrix without repeated entries, which is sorted in place; its index arrays are shared."""
     matrix.sort_indices()
-    row = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
-    index = torch.from_numpy(np.stack([matrix.indices.astype(np.int64), row]))
-    return Adjacency.from_edge_index(index, matrix.shape, torch.from_numpy(matrix.data).float())
+    weight = torch.from_numpy(matrix.data.astype(np.float32)) if weighted else None
+    row_ptr, col = (torch.from_numpy(part) for part in (matrix.indptr, matrix.indices))
+    return Adjacency.from_csr(row_ptr, col, matrix.shape, weight)
 
 
 def binary_matrix(adjacency: Adjacency, *, transposed: bool = False) -> sp.csr_matrix:

@@ -13,7 +13,7 @@ from torch import Generator
 from gcl.core.adjacency import Adjacency
 from gcl.core.errors import ConfigError, DataError, unknown
 from gcl.ops.row_top import row_top
-from gcl.ops.scipy_matrix import csr_adjacency
+from gcl.ops.scipy_matrix import adjacency_of
 
 Hops = Literal["cumulative", "power"]
 
@@ -78,7 +78,7 @@ def transition_weights(
         row_top(_hops(step, slice(start, start + size), order, hops), top or num_nodes)
         for start in range(0, num_nodes, size)
     ]
-    return csr_adjacency(sp.vstack(blocks, format="csr") if blocks else step)
+    return adjacency_of(sp.vstack(blocks, format="csr") if blocks else step, weighted=True)
 
 
 def walk_weights(
@@ -124,7 +124,7 @@ def walk_weights(
         place = np.minimum(np.searchsorted(ladder, at + draw, side="right"), last[at])
         ends[walking] = step.indices[place]
     share = np.full(ends.size, (order if hops == "cumulative" else 1) / num_walks)
-    return csr_adjacency(sp.coo_matrix((share, (starts, ends)), shape=step.shape).tocsr())
+    return adjacency_of(sp.coo_matrix((share, (starts, ends)), shape=step.shape).tocsr(), weighted=True)
 
 
 def estimated_reach(adjacency: Adjacency, order: int) -> float:

@@ -306,6 +306,8 @@ def _run_seed(
     watch.lap()
     seconds["train"] = round(fit.wall_time, 3)  # with what was spent before a resumption
     outputs = files.to_cpu(method.outputs(placed))
+    if not fit.steps:
+        outputs = dataclasses.replace(outputs, stands_in=True)  # nothing was trained: there is no last pass
     interactions = known_pairs(data.graph) if method.kind == "rec" else {}
     if place is not None:  # before scoring, so that an evaluator that fails costs no training
         files.save_trained(place, method, outputs, interactions, data.node_ids, data.other_ids)

@@ -367,6 +367,15 @@ def test_the_last_pass_of_a_trained_run_has_its_precision(precision):
     assert {z.dtype for z in result.outputs.embeddings.values()} == {dtype}
 
 
+def test_without_training_the_embedding_stands_for_that_of_a_last_pass():
+    evaluate = {"of_last_pass": {"name": "clustering", "embedding": "last_pass"}}
+    options = {**QUICK, "evaluate": evaluate}
+    result = gcl.pipeline("meow", make_graph(), **SETTINGS["meow"], trainer={"epochs": 0}, **options)
+    rows = result.scores["of_last_pass"]
+    assert list(result.outputs.embeddings) == ["embedding"]
+    assert rows["trained"].mean("nmi") >= 0
+
+
 # -- HeCo -------------------------------------------------------------------------------------------------------------------------
 
 
