@@ -8,13 +8,15 @@
 Each seed is one run with every evaluator of the experiment: 20, 40 and 60 labels a class by the papers' protocol, for
 the embedding in evaluation mode and, of MEOW and AdaMEOW, for that of the last training pass; the default probe;
 k-means. The method before training is scored for each seed, and what needs no training once. ``--anchors`` runs with
-that share of the anchors in every step at the same number of epochs, ``--minutes`` ends a run after a time.
+that share of the anchors in every step, ``--epochs`` with so many epochs and ``--minutes`` for a time: then no run ends
+by its patience, so that shares are compared at equal epochs or equal time. A share of an experiment with patience needs
+one of the two: a loss of fewer anchors is noisier, and would end the run at another time.
 ``--select validation`` keeps the weights of the best validation accuracy (which is Micro-F1) at 20 labels a class, read
 every 10 epochs, and ends a run after ``--patience`` readings without a better one.
 
 Everything is checked before the first run; a pair without an experiment is left out, and so is a subset of the anchors
 of HeCo, which has none. The first seed of everything comes before the second of anything. What fails is said, the rest
-goes on, and the exit code is then 1.
+goes on, and the exit code is then 1. A run that another process is at is passed over.
 
 One file a finished run goes to ``--records``, by default ``experiments/results/hetero``; what has one is not run again,
 also by another process, and an unfinished run in ``--out`` is resumed. An experiment whose settings were edited is
@@ -24,13 +26,15 @@ another one. The table is in percent, the spread over seeds; ``linear`` is the m
 from __future__ import annotations
 
 import argparse
+import fcntl
 import hashlib
 import inspect
 import itertools
 import json
 import statistics
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,6 +94,8 @@ class Experiment:
         for key, name in (("minutes", "max_minutes"), ("epochs", "epochs")):
             if changes[key] is not None:
                 trainer[name] = changes[key]
+        if not (changes["epochs"] is changes["minutes"] is None):
+            trainer["patience"] = None
         if changes["select"] is not None:
             trainer |= {"select": changes["select"], "validate_every": VALIDATE_EVERY, "patience": changes["patience"]}
         anchors = {} if changes["anchors"] == 1 else {"anchors": max(1, int(changes["anchors"] * num_nodes))}
@@ -181,6 +187,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--patience counts validations; give --select validation, too")
     if not all(0 < share <= 1 for share in given.anchors):
         parser.error("--anchors are shares above 0 and up to 1")
+    for name in ("seeds", "epochs", "patience"):
+        if getattr(given, name) is not None and getattr(given, name) < 1:
+            parser.error(f"--{name} must be at least 1")
     try:
         given.datasets = [resolve_name(f"hetero/{dataset.rpartition('/')[2]}") for dataset in given.datasets]
     except DataError as error:
@@ -204,10 +213,15 @@ def plan(given: argparse.Namespace) -> tuple[list[Job], int]:
             _say(f"left out: {METHODS[method]} on {dataset}, for which no experiment is shipped")
             continue
         seeds = range(given.seeds or int(experiment.settings.get("seeds", 1)))
-        made += [Job(experiment, seed) for seed in seeds]
+        runs: list[Job] = []
         for share in given.anchors:
             if share != 1 and "anchors" not in inspect.signature(find_class("method", method)).parameters:
                 _say(f"left out: {METHODS[method]} on {dataset} with anchors {share}, for it has no anchors")
+                continue
+            waits = experiment.settings.get("trainer", {}).get("patience") is not None
+            if share != 1 and waits and given.epochs is given.minutes is None:
+                _say(f"refused: {METHODS[method]} on {dataset} with anchors {share}: give --epochs or --minutes")
+                refused += 1
                 continue
             changes = {"anchors": share, "minutes": given.minutes, "epochs": given.epochs, "select": given.select}
             changes["patience"] = None if given.select is None else given.patience or PATIENCE
@@ -219,7 +233,9 @@ def plan(given: argparse.Namespace) -> tuple[list[Job], int]:
                 _say(f"refused: {METHODS[method]} on {dataset}, {_sentence(changes)}: {error}")
                 refused += 1
                 continue
-            made += [Job(experiment, seed, changes, overrides) for seed in seeds]
+            runs += [Job(experiment, seed, changes, overrides) for seed in seeds]
+        if runs:
+            made += [Job(experiment, seed) for seed in seeds] + runs
     return sorted(made, key=lambda job: job.seed), refused
 
 
@@ -229,20 +245,36 @@ def run(jobs: Iterable[Job], given: argparse.Namespace, environment: Mapping[str
     failures = 0
     for place, job in enumerate(left, start=1):
         path = job.record_in(given.records)
-        if path.is_file():  # of another process, meanwhile
-            continue
         title = f"{job.experiment.name}, {_sentence(job.changes)}, seed {job.seed}"
         _say(f"[{place} of {len(left)}] {title}")
-        try:
-            record = job.run(given, environment)
-        except GCLError as error:
-            _say(f"failed: {title}: {error}")
-            failures += 1
-            continue
-        write_json(path, record)
+        with _claimed(given.out / f"{job.experiment.name}-{job.name}-{job.seed}.lock") as is_ours:
+            if not is_ours or path.is_file():  # of another process, meanwhile
+                _say(f"passed over: {title}, which another process is at or has done")
+                continue
+            try:
+                record = job.run(given, environment)
+            except Exception as error:  # one run is not to end the study
+                what = "" if isinstance(error, GCLError) else f"{type(error).__name__}: "
+                _say(f"failed: {title}: {what}{error}")
+                failures += 1
+                continue
+            write_json(path, record)
         if "seconds" in record:
             _say(f"done: {title}, {record['epochs']} epochs in {record['seconds'] / 60:.1f} minutes")
     return failures
+
+
+@contextmanager
+def _claimed(path: Path) -> Iterator[bool]:
+    """Whether this process has a run for itself; its death gives the run back."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+            return
+        yield True
 
 
 def told(changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -111,7 +111,8 @@ class Study:
         """The whole configuration of a run of this study."""
         name = resolve_name(self.dataset)
         file = experiment_file(f"pot-{self.method}", name)
-        assert file is not None
+        if file is None:
+            raise SystemExit(f"no experiment is shipped for pot-{self.method} on {name}")
         overrides = {**self.changes, "regularizer": regularizer}
         settings: dict[str, Any] = describe(settle(self.method, name, overrides=overrides, preset=read_yaml(file)))
         return settings
@@ -136,6 +137,8 @@ class Study:
         """
         if (folder / CONFIG).is_file():
             found, wanted = read_config(folder / CONFIG), self._settings(regularizer)
+            if found["dataset"] != wanted["dataset"]:
+                raise SystemExit(f"{folder} was trained on {found['dataset']}; give another --out")
             for part in ("method", "trainer"):
                 for name in different(found[part], wanted[part]):
                     raise SystemExit(f"{folder} was trained with other settings ({part}.{name}); give another --out")

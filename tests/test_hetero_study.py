@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -177,18 +178,21 @@ def test_what_cannot_be_is_said_before_the_first_run_and_the_rest_goes_on(study,
     assert "did you mean 'hetero/acm'" in capsys.readouterr().err
 
 
-def test_a_failure_costs_its_run_alone(study, monkeypatch, capsys):
+@pytest.mark.parametrize("error", [DataError("out of luck"), RuntimeError("out of memory")])
+def test_a_failure_costs_its_run_alone(study, monkeypatch, capsys, error):
     original = gcl.reproduce
 
     def fails(method, dataset, **options):
         if method == "adameow":
-            raise DataError("out of luck")
+            raise error
         return original(method, dataset, **options)
 
     monkeypatch.setattr(gcl, "reproduce", fails)
     code, _ = study("acm", "--methods", "adameow", "heco", "--epochs", "1", "--seeds", "1")
     assert code == 1
-    assert "failed: acm-adameow, epochs 1, seed 0: out of luck" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "failed: acm-adameow, epochs 1, seed 0: " in said
+    assert str(error) in said
     assert any(name.startswith("epochs-1") for name in records(study, "acm-heco"))
     assert not any(name.startswith("epochs-1") for name in records(study, "acm-adameow"))
 
@@ -222,6 +226,31 @@ def test_two_processes_keep_the_records_of_both(study, monkeypatch):
     assert sorted(shares) == [0.5, 1.0]
 
 
+def test_a_run_that_another_process_is_at_is_passed_over(study, monkeypatch, capsys):
+    original, inner = gcl.reproduce, []
+
+    def meanwhile(method, dataset, **options):
+        if not inner:
+            inner.append(study("acm", "--methods", "adameow", "--epochs", "1", "--seeds", "1"))
+        return original(method, dataset, **options)
+
+    monkeypatch.setattr(gcl, "reproduce", meanwhile)
+    assert study("acm", "--methods", "adameow", "--epochs", "1", "--seeds", "1")[0] == 0
+    assert inner[0] == (0, [])  # the other trained nothing
+    assert "passed over: acm-adameow, epochs 1, seed 0" in capsys.readouterr().err
+
+
+def test_shares_are_compared_at_equal_epochs_or_time(study, capsys):
+    jobs, refused = hetero_study.plan(arguments("acm", "--methods", "meow", "--anchors", "1", "0.5", "--seeds", "1"))
+    assert ([job.overrides["trainer"].get("patience", "own") for job in jobs if job.changes], refused) == (["own"], 1)
+    assert "MEOW on hetero/acm with anchors 0.5: give --epochs or --minutes" in capsys.readouterr().err
+    given = arguments("acm", "--methods", "meow", "--anchors", "1", "0.5", "--seeds", "1", "--epochs", "7")
+    jobs, refused = hetero_study.plan(given)
+    trainers = [job.overrides["trainer"] for job in jobs if job.changes]
+    assert trainers == [{"checkpoint_every": 20, "epochs": 7, "patience": None}] * 2
+    assert refused == 0
+
+
 def test_an_interrupted_run_is_resumed(study, monkeypatch):
     options = ("acm", "--methods", "adameow", "--epochs", "3", "--seeds", "1")
     step = AdaMEOW.training_step
@@ -230,7 +259,7 @@ def test_an_interrupted_run_is_resumed(study, monkeypatch):
     def interrupted(self, batch, clock, streams):
         epochs.append(clock.epoch)
         if epochs == [1, 2]:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
         return step(self, batch, clock, streams)
 
     monkeypatch.setattr(AdaMEOW, "training_step", interrupted)
@@ -239,7 +268,7 @@ def test_an_interrupted_run_is_resumed(study, monkeypatch):
     assert [record["changes"] for record in records(study, "acm-adameow").values()] == [None]
     assert study(*options)[0] == 0
     assert len(records(study, "acm-adameow")) == 2
-    assert epochs[2:] in ([1, 2, 3], [2, 3])  # the checkpoint is of every twentieth epoch
+    assert epochs == [1, 2, 3]  # the checkpoint holds the step in which the signal came
 
 
 def test_edited_settings_are_another_experiment(study, monkeypatch, capsys):

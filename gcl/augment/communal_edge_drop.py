@@ -65,6 +65,7 @@ class CommunalEdgeDrop(Augmenter):
         self.max_drop_prob = max_drop_prob
         self.communities = communities
         self.symmetric = symmetric
+        self.drops_all = drop_prob == 1 and max_drop_prob == 1
 
     def fit_graph(self, graph: Graph, generator: Generator | None) -> None:
         """Scores every arc of the only relation."""

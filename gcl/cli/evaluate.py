@@ -54,13 +54,13 @@ def classification(
     from gcl.data.labels import as_splits
     from gcl.evaluate.embedding_files import read_splits
 
+    heads = {"learning_rate": learning_rate, "weight_decay": weight_decay}
     spec: dict[str, Any] = {
         "name": "classification",
         "protocol": protocol,
         "num_splits": num_splits,
         "split_index": split_index,
-        "learning_rate": learning_rate,
-        "weight_decay": weight_decay,
+        **{name: value for name, value in heads.items() if value is not None},
     }
     evaluator = resolve("evaluator", spec)
     source = read_source(file)

@@ -98,7 +98,7 @@ def show(result: Result, folder: Path, json: bool) -> None:
     seconds = [sum(run.cost["seconds"].values()) for run in result.runs]
     memory = max(run.cost["peak_memory_bytes"] for run in result.runs)
     console.print(
-        f"{len(seconds)} run{'s' * (len(seconds) > 1)}, {sum(seconds):.1f} s, peak memory of the process "
+        f"{len(seconds)} run{'s' * (len(seconds) > 1)}, {sum(seconds):.1f} s, peak memory of the run "
         f"{memory / 2**20:.0f} MiB; written to {folder}",
         soft_wrap=True,
     )

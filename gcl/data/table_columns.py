@@ -44,6 +44,11 @@ def id_place(header: Sequence[str] | None, width: int, path: Path) -> tuple[int 
         listed = " and ".join(repr(header[at]) for at in named)
         raise DataError(f"{path} has the columns {listed}, each of which may hold the ids; leave out all but one")
     others = [at for at in range(width) if at not in index and at not in named]
+    if not named and others and header[others[0]].endswith("_id"):
+        raise DataError(
+            f"{path} begins with the column {header[others[0]]!r}, which may hold ids; call it 'id' if it does, else "
+            "give it another name"
+        )
     ids = named or [at for at in id_columns(header) if at in index]
     return (ids[0] if ids else None), others
 
@@ -211,7 +216,7 @@ def _warn_of_a_header(table: Table) -> None:
     """Says so if the first edge looks like names of columns: a word for an end, and both cells nowhere else."""
     first = table.rows[0][:2]
     names = end_names(first)
-    if names[0] not in (*ID_NAMES, *SOURCE_NAMES) and names[1] not in (*ID_NAMES, *TARGET_NAMES):
+    if names[0] not in (*ID_NAMES, *SOURCE_NAMES, "u", "i") and names[1] not in (*ID_NAMES, *TARGET_NAMES, "v", "j"):
         return
     if len(table.rows) > 1 and not any(cell in first for row in table.rows[1:] for cell in row[:2]):
         warnings.warn(

@@ -13,7 +13,10 @@ ID_COLUMNS = (*ID_NAMES, *INDEX_NAMES)  # the one to use first comes first
 LABEL_COLUMNS = ("label", "labels", "y", "class", "classes", "target", "category")
 SOURCE_NAMES = ("source", "src", "from", "head", "sender", "node1", "node_1", "id1", "id_1")
 TARGET_NAMES = ("target", "dst", "dest", "destination", "to", "tail", "receiver", "node2", "node_2", "id2", "id_2")
-WEIGHT_NAMES = ("weight", "weights", "edge_weight", "w", "value", "strength", "count")
+WEIGHT_NAMES = (
+    *("weight", "weights", "edge_weight", "w", "value", "val", "strength", "count"),
+    *("rating", "score", "similarity", "data"),
+)
 
 
 def is_number(cell: str) -> bool:
@@ -67,7 +70,9 @@ def _labels_named(first: list[str], rows: Sequence[Sequence[str]]) -> bool:
     known = [cell for cell in first if cell and cell in (*ID_COLUMNS, *LABEL_COLUMNS)]
     if len(known) > 1 or (first[0] in ID_COLUMNS and _is_numbered(first)):
         return True
-    is_class = len(first) == 1 and any(row[0] == rows[0][0] for row in rows[1:])  # y, over n and y
+    labels = [at for at, cell in enumerate(first) if cell in LABEL_COLUMNS]
+    repeated = any(row[at] == rows[0][at] for row in rows[1:] for at in labels)  # y, over n and y
+    is_class = repeated and first[0] not in ID_COLUMNS
     has_name = bool(known) or _has_index(first)
     return has_name and not is_class and not any(map(is_number, first))
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gcl.core.context import Outputs
+from gcl.core.errors import ConfigError
 from gcl.core.report import Report
 from gcl.evaluate.clustering import Clustering, HeldClasses, KMeansAlgorithm, cluster_scores, hard_assignment
 from gcl.evaluate.scores import by_metric
@@ -28,9 +29,10 @@ class Assignment(Clustering):
 
     Args:
         k, normalize, num_seeds, n_init, algorithm: of the k-means for what has no assignment.
+        embedding: says nothing of an assignment; ``None``.
 
     Raises:
-        ConfigError: a number below 1, or an unknown algorithm.
+        ConfigError: a number below 1, an unknown algorithm, or an embedding.
     """
 
     def __init__(
@@ -41,7 +43,10 @@ class Assignment(Clustering):
         num_seeds: int = 5,
         n_init: int = 10,
         algorithm: KMeansAlgorithm = "auto",
+        embedding: None = None,
     ):
+        if embedding is not None:
+            raise ConfigError(f"an assignment is of no embedding, got embedding={embedding!r}; leave it out")
         super().__init__(k=k, normalize=normalize, num_seeds=num_seeds, n_init=n_init, algorithm=algorithm)
 
     def evaluate(self, outputs: Outputs, held: HeldClasses, *, seed: int) -> Report:

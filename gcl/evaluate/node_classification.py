@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from torch import Tensor
@@ -26,27 +26,27 @@ Protocol = Literal["linear", "linear-adam", "grace", "heco"]
 GRACE_SPLIT = "random-10/0/90"
 
 
+STEPS = {"linear-adam": 3000, "heco": 200}
+DEFAULTS: dict[str, Any] = {"steps": None, "learning_rate": 0.01, "weight_decay": 0.0, "num_probes": 50}
+
+
 @dataclass(frozen=True)
 class _Scoring:
-    """How a protocol scores, and the options that it takes with their defaults: those of heads trained by Adam.
+    """How a protocol scores, and the options that it takes: those of heads trained by Adam.
 
     Such heads start at random, so both functions take a ``generator``, and ``validate`` takes ``num_classes``.
     """
 
     score: Callable[..., Report]
     validate: Callable[..., dict[str, float]]
-    defaults: Mapping[str, Any] = field(default_factory=dict)
+    options: tuple[str, ...] = ()
 
 
 SCORING = {
     "linear": _Scoring(linear_probe, probe_validation),
     "grace": _Scoring(grace_protocol, grace_validation),
-    "linear-adam": _Scoring(linear_adam, linear_adam_validation, {"steps": 3000, "learning_rate": 0.01}),
-    "heco": _Scoring(
-        heco_protocol,
-        heco_validation,
-        {"steps": 200, "learning_rate": 0.01, "weight_decay": 0.0, "num_probes": 50},
-    ),
+    "linear-adam": _Scoring(linear_adam, linear_adam_validation, ("steps", "learning_rate")),
+    "heco": _Scoring(heco_protocol, heco_validation, tuple(DEFAULTS)),
 }
 
 
@@ -70,13 +70,13 @@ class NodeClassification:
         split_index: which one of the stored splits is used, from 0, in place of the first ``num_splits``: of sets with
             a split for each label budget, one budget.
         steps: steps of Adam, for ``linear-adam`` (3000 where it is ``None``) and ``heco`` (200).
-        learning_rate: of Adam, for these two; positive; ``None`` = 0.01.
-        weight_decay: of Adam, for ``heco``; at least 0; ``None`` = 0.
-        num_probes: heads a split, for ``heco``; from 1; ``None`` = 50.
+        learning_rate: of Adam, for these two; positive.
+        weight_decay: of Adam, for ``heco``; at least 0.
+        num_probes: heads a split, for ``heco``; from 1.
         embedding: which of the method's embeddings is scored, by name; ``None`` = the main one.
 
     Raises:
-        ConfigError: a value outside these, or one that the protocol has no use for.
+        ConfigError: a value outside these, or one other than the default that the protocol has no use for.
     """
 
     def __init__(
@@ -87,31 +87,36 @@ class NodeClassification:
         splits: str = "auto",
         split_index: int | None = None,
         steps: int | None = None,
-        learning_rate: float | None = None,
-        weight_decay: float | None = None,
-        num_probes: int | None = None,
+        learning_rate: float = 0.01,
+        weight_decay: float = 0.0,
+        num_probes: int = 50,
         embedding: str | None = None,
     ):
         if protocol not in get_args(Protocol):
             raise ConfigError(unknown("protocol", str(protocol), get_args(Protocol)))
-        _require_whole("num_splits", num_splits, 1)
-        asked: dict[str, Any] = {
+        for name, value in (("num_splits", num_splits), ("num_probes", num_probes)):
+            _require_whole(name, value, 1)
+        if steps is not None:
+            _require_whole("steps", steps, 1)
+        for name, number in (("learning_rate", learning_rate), ("weight_decay", weight_decay)):
+            is_number = isinstance(number, int | float) and not isinstance(number, bool) and math.isfinite(number)
+            if not is_number or number < 0 or (number == 0 and name == "learning_rate"):
+                least = "above 0" if name == "learning_rate" else "from 0"
+                raise ConfigError(f"{name} must be a number {least}, got {number!r}")
+        options: dict[str, Any] = {
             "steps": steps,
             "learning_rate": learning_rate,
             "weight_decay": weight_decay,
             "num_probes": num_probes,
         }
-        given = {name: value for name, value in asked.items() if value is not None}
-        for name, value in given.items():
-            users = [user for user, scoring in SCORING.items() if name in scoring.defaults]
-            if protocol not in users:
-                raise ConfigError(f"{name} is for protocol {' and '.join(users)}, not {protocol}; leave it out")
-            if name in ("steps", "num_probes"):
-                _require_whole(name, value, 1)
-            elif isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-                raise ConfigError(f"{name} must be a number from 0, got {value!r}")
-        if learning_rate == 0:
-            raise ConfigError("learning_rate must be a positive number, got 0")
+        for name, option in options.items():
+            users = [user for user, scoring in SCORING.items() if name in scoring.options]
+            if protocol not in users and option != DEFAULTS[name]:
+                default = "null" if DEFAULTS[name] is None else DEFAULTS[name]
+                raise ConfigError(
+                    f"{name}={option} is for protocol {' and '.join(users)}, not {protocol}; leave it out, or set it "
+                    f"to {default}"
+                )
         if splits not in ("auto", "stored") and not re.fullmatch(r"random-\d+/\d+/\d+", splits):
             raise ConfigError(f"unknown splits {splits!r}; use auto, stored or random-10/10/80")
         if protocol == "grace" and splits != "auto":
@@ -130,7 +135,9 @@ class NodeClassification:
         self.weight_decay = weight_decay
         self.num_probes = num_probes
         self.embedding = embedding
-        self._settings = {**SCORING[protocol].defaults, **given}
+        self._settings = {name: options[name] for name in SCORING[protocol].options}
+        if "steps" in self._settings and steps is None:
+            self._settings["steps"] = STEPS[protocol]
 
     def split(self, graph: Graph, *, seed: int) -> tuple[Graph, Held]:
         """The graph without labels and splits, and these.

@@ -95,7 +95,10 @@ class ContrastiveRecommender(Recommender):
     def check(self, spec: GraphSpec) -> None:
         """Refuses another graph, and a loss that needs what is not provided."""
         super().check(spec)
-        check_loss(self, self.contrast, self.provides, min(spec.num_nodes.values()))
+        if not self.contrast_weight:
+            return
+        rows = [*spec.num_nodes.values(), *([self.batch_size] if self.negatives == "batch" else [])]
+        check_loss(self, self.contrast, self.provides, min(rows))
         loss = resolve("loss", self.contrast)
         if self.negatives == "sampled" and not getattr(loss, "takes_keys", False):
             raise ConfigError(

@@ -55,6 +55,7 @@ class DeepClustering(Method):
     """
 
     kind: ClassVar[str] = "cluster"
+    embedding_names: ClassVar[tuple[str, ...] | None] = ("embedding",)
 
     num_clusters: int | None
     embedding_dim: int

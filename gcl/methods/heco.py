@@ -31,7 +31,6 @@ from gcl.ops.propagation import Propagation
 Positives = Literal["stored", "metapaths"]
 Features = Literal["target", "all"]
 MEND = "HeCo takes all of them; take another meta-path, or method meow, which keeps the nearest of each node"
-NUM_POSITIVES = 5
 LOSS = {"name": "multi_positive", "temperature": 0.8}
 PROJECTOR = {"name": "mlp", "activation": "elu"}
 
@@ -56,7 +55,7 @@ class HeCo(Method):
         metapaths: as ``paper-author-paper``; ``None`` = there and back along every relation of the target type.
         neighbors: how many neighbours of each type the schema view draws, by type; ``None`` = 5 of every type that a
             relation joins with the target type.
-        num_positives: positives of a node, at most, where they are not the data's own; ``None`` = 5. See
+        num_positives: positives of a node, at most, where they are not the data's own. See
             :func:`~gcl.ops.common_metapaths.metapath_positives`.
         positives: ``stored`` takes the data's own (relation ``positive``) where it has some, ``metapaths`` never does.
         features: ``target`` takes every other type by the identity, as the authors do, ``all`` what there is.
@@ -71,12 +70,13 @@ class HeCo(Method):
     """
 
     kind: ClassVar[str] = "hetero"
+    embedding_names: ClassVar[tuple[str, ...] | None] = ("embedding",)
     needs_features: ClassVar[bool] = False
     provides: ClassVar[tuple[str, ...]] = ("epoch", "positives")
 
     metapaths: Sequence[str | Sequence[str]] | None
     neighbors: Mapping[str, int] | None
-    num_positives: int | None
+    num_positives: int
     positives: Positives
     features: Features
     normalize_features: bool
@@ -89,7 +89,7 @@ class HeCo(Method):
         *,
         metapaths: Sequence[str | Sequence[str]] | None = None,
         neighbors: Mapping[str, int] | None = None,
-        num_positives: int | None = None,
+        num_positives: int = 5,
         positives: Positives = "stored",
         features: Features = "target",
         normalize_features: bool = True,
@@ -101,8 +101,7 @@ class HeCo(Method):
     ):
         super().__init__()
         check_count("hidden_channels", hidden_channels)
-        if num_positives is not None:
-            check_count("num_positives", num_positives)
+        check_count("num_positives", num_positives)
         check_dropout(feature_dropout)
         check_dropout(attention_dropout)
         for name, word, words in (
@@ -149,7 +148,7 @@ class HeCo(Method):
         if self._has_positives(graph.spec):
             kept = graph.relations[POSITIVE]
         else:
-            kept = metapath_positives(graph, paths, self.num_positives or NUM_POSITIVES)
+            kept = metapath_positives(graph, paths, self.num_positives)
         return Prepared({"positives": torch.stack([kept.row, kept.col]).to(torch.int32)})
 
     def _has_positives(self, spec: GraphSpec) -> bool:
@@ -160,11 +159,6 @@ class HeCo(Method):
             raise DataError(
                 f"relation {POSITIVE!r} joins {' and '.join(spec.relations[POSITIVE])}, and positives are pairs of "
                 f"{spec.target!r} nodes; give the relation another name, or set positives=metapaths"
-            )
-        if self.num_positives is not None:
-            raise ConfigError(
-                f"num_positives={self.num_positives} says nothing of the positives that the data have (relation "
-                f"{POSITIVE!r}); leave it out, or set positives=metapaths"
             )
         return True
 

@@ -55,7 +55,7 @@ class MetaPathContrast(Method):
     """
 
     kind: ClassVar[str] = "hetero"
-    embedding_names: ClassVar[tuple[str, ...]] = ("embedding", "last_pass")
+    embedding_names: ClassVar[tuple[str, ...] | None] = ("embedding", "last_pass")
     needs_features: ClassVar[bool] = False
     provides: ClassVar[tuple[str, ...]] = ("epoch", "anchors")
 

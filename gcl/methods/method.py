@@ -26,7 +26,7 @@ class Method(nn.Module):
 
     kind: ClassVar[str] = "node"  # the dataset collection that a bare dataset name is looked up in first
     needs_features: ClassVar[bool] = True  # whether the target nodes must have features
-    embedding_names: ClassVar[tuple[str, ...]] = ("embedding",)  # of its outputs, the main one first
+    embedding_names: ClassVar[tuple[str, ...] | None] = None  # of its outputs, so that others are refused early
 
     def store(self, **arguments: Any) -> None:
         """Keeps constructor arguments unchanged; a module among them is not registered as a submodule."""

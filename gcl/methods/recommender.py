@@ -56,7 +56,7 @@ class Recommender(Method):
     """
 
     kind: ClassVar[str] = "rec"
-    embedding_names: ClassVar[tuple[str, ...]] = ("user", "item")
+    embedding_names: ClassVar[tuple[str, ...] | None] = ("user", "item")
     needs_features: ClassVar[bool] = False
 
     embedding_dim: int

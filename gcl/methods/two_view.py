@@ -59,6 +59,7 @@ class TwoView(Method):
             encoder or an augmenter.
     """
 
+    embedding_names: ClassVar[tuple[str, ...] | None] = ("embedding",)
     provides: ClassVar[tuple[str, ...]] = ("epoch", "anchors", "node_weight", "clusters")
 
     augment: Mapping[str, Any]

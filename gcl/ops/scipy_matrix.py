@@ -13,7 +13,8 @@ def adjacency_of(matrix: sp.csr_matrix, *, weighted: bool = False) -> Adjacency:
     """The adjacency of a matrix without repeated entries, which is sorted in place; its index arrays are shared."""
     matrix.sort_indices()
     weight = torch.from_numpy(matrix.data.astype(np.float32)) if weighted else None
-    row_ptr, col = (torch.from_numpy(part) for part in (matrix.indptr, matrix.indices))
+    parts = (part if part.flags.writeable else part.copy() for part in (matrix.indptr, matrix.indices))
+    row_ptr, col = map(torch.from_numpy, parts)
     return Adjacency.from_csr(row_ptr, col, matrix.shape, weight)
 
 

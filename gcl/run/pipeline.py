@@ -35,6 +35,7 @@ from gcl.run.run_directory import RunDirectory
 from gcl.run.scoring import evaluate as score
 from gcl.run.scoring import resolve_evaluators, score_floors, split, validator
 from gcl.run.settings import read_yaml, settle, write_yaml
+from gcl.train.memory import reset_peak_memory
 from gcl.train.trainer import Trainer
 
 
@@ -166,9 +167,9 @@ def check(settings: Mapping[str, Any], data: Dataset) -> None:
     if trainer.select == "validation" and not evaluators:
         raise ConfigError("trainer.select=validation needs an evaluator; select last or loss, or add one")
     for position, (name, evaluator) in enumerate(evaluators.items()):
-        wanted = getattr(evaluator, "embedding", None)
-        if wanted is not None and wanted not in method.embedding_names:
-            raise ConfigError(f"evaluate.{name}: {unknown('embedding', str(wanted), method.embedding_names)}")
+        wanted, known = getattr(evaluator, "embedding", None), method.embedding_names
+        if wanted is not None and known is not None and wanted not in known:
+            raise ConfigError(f"evaluate.{name}: {unknown('embedding', str(wanted), known)}")
         _, held = evaluator.split(data.graph, seed=settings["seeds"][0])
         if trainer.select == "validation" and position == 0 and getattr(held, "validation", "") == "none":
             raise ConfigError(
@@ -279,6 +280,7 @@ def _run_seed(
     graph, held = split(evaluators, data.graph, seed)
     if place is not None and place.is_finished:
         return SeedRun.read(place, _fingerprints(settings, graph, place))
+    reset_peak_memory("cpu")  # the seed's own, its preparation among it
     prepared = _prepare(settings, graph, streams, place)
     method = files.build_method(_own(settings["method"]), graph.spec, prepared, streams)
     seconds["prepare"] = watch.lap()

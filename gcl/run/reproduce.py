@@ -8,7 +8,7 @@ from typing import Any
 
 from gcl.core.errors import CheckpointError, ConfigError
 from gcl.core.files import write_json
-from gcl.core.resolve import describe, find_class
+from gcl.core.resolve import describe, find_class, normalise
 from gcl.data.dataset import Dataset
 from gcl.data.load import load_dataset
 from gcl.data.resources import resource_folder
@@ -50,7 +50,7 @@ def reproduce(
         raise ConfigError("with changed settings the run is not the paper's; give it a folder of its own with --out")
     settings, data = planned(method, dataset, seeds=seeds, overrides=overrides, data_root=data_root)
     folder = Path(out) if out is not None else Path("runs") / "reproduce" / f"{method}-{data.name.rpartition('/')[2]}"
-    _claim(folder, settings)
+    settings = _claim(folder, settings)
     result = train(settings, data, folder, progress=progress, seed_folders=True)
     comparison = compare(result)
     path = folder / "results.json"
@@ -122,14 +122,32 @@ def _experiments() -> list[Path]:
     return [path for path in paths if read_yaml(path).get("paper")]
 
 
-def _claim(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Starts the folder, or checks that it holds runs of these settings (the seeds may differ)."""
+def _claim(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Starts the folder, or checks that it holds runs of these settings (the seeds may differ); the settings to use.
+
+    What an earlier version recorded has its meaning, though a part may have more options now; its words are kept, which
+    checkpoints know.
+    """
     config = folder / files.CONFIG
-    record = files.writable(settings)
-    free = dict.fromkeys(("seeds", "paper", "data_root"))  # these may differ
+    settings = dict(settings)
     if config.is_file():
-        if {**read_yaml(config), **free} != {**record, **free}:
+        recorded = read_yaml(config)
+        if _meant(recorded) != _meant(files.writable(settings)):
             raise CheckpointError(f"{folder} holds runs of other settings; choose another --out or move it away")
+        settings |= {key: recorded[key] for key in ("method", "trainer", "evaluate")}
     else:
         files.new_folder(folder)
-    write_yaml(config, record)
+    write_yaml(config, files.writable(settings))
+    return settings
+
+
+def _meant(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A recorded configuration with every option of its parts, and without what may differ between runs."""
+    meant = {key: value for key, value in record.items() if key not in ("seeds", "paper", "data_root")}
+    try:
+        for slot in ("method", "trainer"):
+            meant[slot] = normalise(slot, record[slot])
+        meant["evaluate"] = {name: normalise("evaluator", spec) for name, spec in record["evaluate"].items()}
+    except (KeyError, ConfigError):  # then it is compared as it stands
+        return meant
+    return meant

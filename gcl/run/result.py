@@ -30,7 +30,8 @@ class SeedRun:
         scores: ``"trained"`` and ``"untrained"`` to reports by evaluator.
         diagnostics: label-free numbers about the embeddings.
         fit: epochs, steps and how training ended.
-        cost: wall seconds by phase and peak memory of the process in bytes.
+        cost: wall seconds by phase, and peak memory of the process in bytes since the seed began (where the system
+            cannot say that, since the process did).
         method: the trained method; ``None`` when it was read back from a folder.
         prepared: what was computed once before training.
         spec: sizes and types of the training graph.

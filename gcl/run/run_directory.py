@@ -70,7 +70,7 @@ class RunDirectory:
 
 
 class Run:
-    """A finished run, opened from its folder alone.
+    """A trained run, opened from its folder alone; its scores may be missing where an evaluator failed.
 
     Args:
         path: a run folder; one with several seeds opens its first seed, or the one named ``path/seed-K``.

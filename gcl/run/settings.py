@@ -22,6 +22,7 @@ SETTINGS = ("seeds", "trainer", "evaluate", "floors", "interactions", "metapath"
 # What a file of settings may hold besides; a run's own config.yaml is such a file.
 RECORDED = ("method", "dataset", "paper", "note", "format", "transform", "data_root")
 RESERVED = (*SETTINGS, *RECORDED)
+HEAD_OPTIONS = ("steps", "learning_rate", "weight_decay", "num_probes")  # of a classifier's protocol
 
 # What is evaluated where nothing is said, by the kind of method.
 EVALUATE: dict[str, dict[str, Any]] = {
@@ -230,12 +231,20 @@ def _evaluators(given: Any, preset: Any, kind: str) -> dict[str, Any]:
         if given.get(key, {}) is None or base.get(key, {}) is None:
             continue
         below = named(key, base[key]) if key in base else None
+        if isinstance(below, Mapping) and isinstance(given.get(key), Mapping):
+            below = _without_other_heads(below, given[key])
         spec = given.get(key) if key in base else named(key, given[key])
         try:
             settled[key] = normalise("evaluator", spec or None, below)
         except ConfigError as error:
             raise ConfigError(f"evaluate.{key}: {error}") from None
     return settled
+
+
+def _without_other_heads(below: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """A preset of an evaluator without the options of its protocol's heads, where another protocol is given."""
+    changed = "protocol" in given and given["protocol"] != below.get("protocol", given["protocol"])
+    return {key: value for key, value in below.items() if not (changed and key in HEAD_OPTIONS)}
 
 
 def _seeds(value: Any) -> list[int]:

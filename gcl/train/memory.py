@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import sys
 from pathlib import Path
 
@@ -53,6 +54,7 @@ def reset_peak_memory(device: torch.device | str) -> None:
     if torch.device(device).type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     elif memory_method(device) == "vm_hwm":
+        gc.collect()  # what a cycle holds of the run before
         with contextlib.suppress(OSError, AttributeError):  # glibc alone keeps what was freed, and gives it back so
             ctypes.CDLL(None).malloc_trim(0)
         with contextlib.suppress(OSError):  # a kernel or container without it

@@ -194,7 +194,8 @@ class Trainer:
             state = checkpoint.state
             if checkpoint.random is not None:
                 set_random_state(checkpoint.random)
-        reset_peak_memory(device)
+        if device.type == "cuda":
+            reset_peak_memory(device)
         with ExitStack() as stack:
             stack.enter_context(default_dtype(self.dtype))
             method.to(device)

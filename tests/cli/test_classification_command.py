@@ -49,9 +49,9 @@ def test_what_cannot_be_is_one_sentence(files):
     gcl, _, y, splits = files
     done = evaluate(gcl, "--protocol", "linear-adam", "--weight-decay", "0.1")
     assert (done.code, len(done.err.strip().splitlines())) == (2, 1)
-    assert "weight_decay is for protocol heco, not linear-adam" in done.err
+    assert "weight_decay=0.1 is for protocol heco, not linear-adam" in done.err
     done = evaluate(gcl, "--learning-rate", "0.1")
-    assert "learning_rate is for protocol linear-adam and heco, not linear" in done.err
+    assert "learning_rate=0.1 is for protocol linear-adam and heco, not linear" in done.err
     done = evaluate(gcl, "--split-index", 0)
     assert (done.code, len(done.err.strip().splitlines())) == (2, 1)
     assert "no stored splits" in done.err

@@ -325,3 +325,20 @@ def test_many_ids_that_repeat_at_the_end_take_no_time(tmp_path):
     start = time.process_time()
     refused("'n39999' in line 40001 and in line 40002", tmp_path, edges="n0,n1\n", features="id,x\n" + rows)
     assert time.process_time() - start < 10
+
+
+def test_a_class_that_is_called_as_columns_are_is_no_header(tmp_path):
+    """Where it occurs again below, the first line is a node's."""
+    for first, second in (("y", "n"), ("target", "control")):
+        labels = f"alice,{first}\nbob,{second}\ncarol,{first}\n"
+        dataset = load(tmp_path, edges=NAMES, labels=labels)
+        assert dataset.node_ids == ["alice", "bob", "carol"]
+        assert [dataset.class_names[label] for label in dataset.y.tolist()] == [first, second, first]
+    dataset = load(tmp_path, edges=NAMES, labels="id,y\nalice,y\nbob,n\ncarol,y\n")
+    assert [dataset.class_names[label] for label in dataset.y.tolist()] == ["y", "n", "y"]
+
+
+def test_a_first_feature_that_may_be_ids_is_refused(tmp_path):
+    refused(
+        "'paper_id', which may hold ids; call it 'id'", tmp_path, edges=PATH, features="paper_id,f\n2,1\n0,2\n1,3\n"
+    )

@@ -686,6 +686,7 @@ def test_losses_with_parameters_of_their_own_get_them_for_each_side(graph):
     method = ready(SGL(**SMALL, contrast="adaptive_infonce"), graph)
     streams = Streams(0)
     method.training_step(first_batch(method, graph), CLOCK, streams).loss.backward()
+    assert method.contrast_[0] is not method.contrast_[1]
     for loss in method.contrast_:
         assert all(bool(parameter.grad.any()) for parameter in loss.parameters() if parameter.grad is not None)
         assert any(parameter.grad is not None for parameter in loss.parameters())

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 import gcl
-from gcl.core.errors import ConfigError
+from gcl.core.errors import CheckpointError, ConfigError
 from gcl.core.resolve import find_class
 from gcl.data.names import find_name
-from gcl.run.reproduce import planned
-from gcl.run.settings import experiment_file, experiment_method, settle
+from gcl.run.reproduce import _claim, planned
+from gcl.run.settings import experiment_file, experiment_method, read_yaml, settle, write_yaml
 
 SHIPPED = sorted(
     path for path in experiment_file("grace", None).parent.parent.glob("*/*.yaml") if path.stem != "default"
@@ -63,3 +63,21 @@ def test_a_reproduction_is_checked_as_a_whole_without_running_it(data_root, tmp_
     with pytest.raises(ConfigError, match="no experiment with a paper's figure for meow on hetero/freebase"):
         planned("meow", "freebase", data_root=data_root)
     assert not list(tmp_path.iterdir())
+
+
+def test_runs_that_an_earlier_version_began_go_on(tmp_path):
+    """It knew fewer options: those that it lacked have their defaults, and its own words stay."""
+    settings = settle("pamc", "karate", overrides={})
+    _claim(tmp_path / "run", settings)
+    recorded = read_yaml(tmp_path / "run" / "config.yaml")
+    del recorded["method"]["num_walks"], recorded["trainer"]["max_minutes"]
+    del recorded["evaluate"]["clustering"]["embedding"]
+    write_yaml(tmp_path / "run" / "config.yaml", recorded)
+    used = _claim(tmp_path / "run", {**settings, "seeds": [0, 1]})
+    assert used["method"] == recorded["method"]
+    assert "num_walks" not in used["method"]
+    assert (used["trainer"], used["seeds"]) == (recorded["trainer"], [0, 1])
+    for other in ({"num_walks": 7}, {"order": 3}):
+        changed = settle("pamc", "karate", overrides=other)
+        with pytest.raises(CheckpointError, match="other settings"):
+            _claim(tmp_path / "run", changed)

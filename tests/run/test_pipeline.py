@@ -299,6 +299,27 @@ def test_an_embedding_that_a_method_does_not_give_is_refused_before_training(tmp
         assert not (tmp_path / method).exists()
 
 
+class Two(GRACE):
+    embedding_names = None
+
+    def outputs(self, graph):
+        z = super().outputs(graph).main
+        return Outputs({"embedding": z, "second": z.flip(1)})
+
+
+def test_a_method_that_declares_no_names_may_give_any_embedding():
+    evaluate = {"of_second": {"name": "clustering", "embedding": "second", "num_seeds": 1}}
+    result = gcl.pipeline(Two, "karate", trainer={"epochs": 1}, evaluate=evaluate)
+    assert "trained" in result.scores["of_second"]
+
+
+def test_another_protocol_takes_no_options_of_the_shipped_one():
+    preset = {"evaluate": {"head": {"name": "classification", "protocol": "linear-adam", "steps": 5000}}}
+    for given, expected in (({"protocol": "linear"}, None), ({"protocol": "heco", "steps": 9}, 9), ({}, 5000)):
+        settings = settle("grace", None, overrides={"evaluate": {"head": given}}, preset=preset)
+        assert settings["evaluate"]["head"]["steps"] == expected
+
+
 def test_an_evaluator_that_fails_costs_no_training(tmp_path):
     class Fails(Clustering):
         def evaluate(self, outputs, held, *, seed):
