@@ -11,12 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))  # benchmarks are no part of the installed package
+from benchmarks import document, graphs, results, runner
+from benchmarks.case import compare
+from benchmarks.families import FAMILIES
 
-from benchmarks import document, graphs, results, runner  # noqa: E402
-from benchmarks.case import compare  # noqa: E402
-from benchmarks.families import FAMILIES  # noqa: E402
+ROOT = Path(__file__).parents[1]
 
 SECONDS = {"core", "core_min", "core_max", "wall", "repeats"}
 

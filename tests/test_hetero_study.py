@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import json
 import signal
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import gcl
+from benchmarks import hetero_study
 from gcl.core.errors import DataError
 from gcl.methods.adameow import AdaMEOW
 from gcl.run import settings as run_settings
-
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))  # benchmarks are no part of the installed package
-
-from benchmarks import hetero_study  # noqa: E402
 
 SIZES = {
     "acm": ("paper", 320, {"author": 60, "subject": 6}),

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from gcl.core.context import Outputs
-from gcl.core.errors import ConfigError
 from gcl.core.report import Report
-from gcl.evaluate.clustering import Clustering, HeldClasses, KMeansAlgorithm, cluster_scores, hard_assignment
+from gcl.evaluate.clustering import Clustering, HeldClasses, cluster_scores, hard_assignment
 from gcl.evaluate.scores import by_metric
 
 CRITERIA = ("silhouette", "modularity")  # columns of ``label_free``
@@ -35,19 +34,7 @@ class Assignment(Clustering):
         ConfigError: a number below 1, an unknown algorithm, or an embedding.
     """
 
-    def __init__(
-        self,
-        *,
-        k: int | None = None,
-        normalize: bool = True,
-        num_seeds: int = 5,
-        n_init: int = 10,
-        algorithm: KMeansAlgorithm = "auto",
-        embedding: None = None,
-    ):
-        if embedding is not None:
-            raise ConfigError(f"an assignment is of no embedding, got embedding={embedding!r}; leave it out")
-        super().__init__(k=k, normalize=normalize, num_seeds=num_seeds, n_init=n_init, algorithm=algorithm)
+    takes_embedding: ClassVar[bool] = False
 
     def evaluate(self, outputs: Outputs, held: HeldClasses, *, seed: int) -> Report:
         """Scores of the assignment: ``accuracy``, ``nmi``, ``ari`` and ``macro_f1``, one value.

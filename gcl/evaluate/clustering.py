@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import numpy as np
 import torch
@@ -193,6 +193,8 @@ class Clustering:
         ConfigError: a number below 1, or an unknown algorithm.
     """
 
+    takes_embedding: ClassVar[bool] = True  # whether one may be chosen
+
     def __init__(
         self,
         *,
@@ -203,6 +205,8 @@ class Clustering:
         algorithm: KMeansAlgorithm = "auto",
         embedding: str | None = None,
     ):
+        if embedding is not None and not self.takes_embedding:
+            raise ConfigError(f"an assignment is of no embedding, got embedding={embedding!r}; leave it out")
         _check_algorithm(algorithm)
         for name, value in (("k", k), ("num_seeds", num_seeds), ("n_init", n_init)):
             if value is not None or name != "k":

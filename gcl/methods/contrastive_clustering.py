@@ -108,13 +108,13 @@ class ContrastiveClustering(DeepClustering):
         super().check(spec)
         self._made_loss()
 
-    def _made_loss(self) -> nn.Module:
-        loss: nn.Module = resolve("loss", self.contrast)
-        missing = sorted(set(loss.needs) - set(PROVIDED))  # type: ignore[arg-type]
+    def _made_loss(self) -> Any:
+        loss: Any = resolve("loss", self.contrast)
+        missing = sorted(set(loss.needs) - set(PROVIDED))
         reason = ""
         if missing:
             reason = f"needs {', '.join(missing)}"
-        elif "positives" not in loss.needs:  # type: ignore[operator]
+        elif "positives" not in loss.needs:
             reason = "takes no positives"
         elif getattr(loss, "views", 2) != 1:
             reason = "does not say views = 1 and so contrasts two"

@@ -187,6 +187,7 @@ class ContrastiveRecommender(Recommender):
             counts: how often each counts; ``None`` = once.
             clock, streams: where training stands.
         """
+        loss: Any = self.contrast_[side]
         alone = first.shape[0] == nodes.numel() and first.shape[0] != second.shape[0]
         weight, keys, anchors = self._weight_of(side), None, nodes
         if self.negatives == "batch":
@@ -199,9 +200,9 @@ class ContrastiveRecommender(Recommender):
             keys = torch.randperm(second.shape[0], generator=generator)[: self.num_sampled].to(nodes.device)
         context = LossContext(epoch=clock.epoch, anchors=anchors, counts=counts, keys=keys, node_weight=weight)
         if alone:
-            term: Tensor = self.contrast_[side].contrast(first, second, context)  # type: ignore[operator]
+            term: Tensor = loss.contrast(first, second, context)
             return term
-        value: Tensor = self.contrast_[side](first, second, context=context)
+        value: Tensor = loss(first, second, context=context)
         return value
 
     def _weight_of(self, side: int) -> Tensor | None:
