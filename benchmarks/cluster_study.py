@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 from pathlib import Path
 from typing import Any
 
 import gcl
+from benchmarks.study import percent
 from gcl.core.files import write_json
 from gcl.report.environment import describe_environment
 
@@ -82,14 +82,9 @@ def rows(record: dict[str, Any]) -> list[str]:
         scores[f"{METHODS[record['method']]}, {choice.removeprefix('by_')}"] = [run[choice] for run in runs]
     lines = []
     for label, found in scores.items():
-        cells = [_spread([row[metric] for row in found]) for metric in METRICS]
+        cells = [percent([row[metric] for row in found]) for metric in METRICS]
         lines.append(f"| {record['dataset']} | {label} | {len(runs)} | {' | '.join(cells)} |")
     return lines
-
-
-def _spread(values: list[float]) -> str:
-    mean = f"{100 * statistics.fmean(values):.2f}"
-    return mean if len(values) < 2 else f"{mean} ± {100 * statistics.stdev(values):.2f}"
 
 
 if __name__ == "__main__":

@@ -26,20 +26,18 @@ another one. The table is in percent, the spread over seeds; ``linear`` is the m
 from __future__ import annotations
 
 import argparse
-import fcntl
 import hashlib
 import inspect
 import itertools
 import json
 import statistics
-import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import gcl
+from benchmarks.study import claimed, percent, say
 from gcl.core.errors import DataError, GCLError
 from gcl.core.files import write_json
 from gcl.core.report import Report
@@ -210,17 +208,17 @@ def plan(given: argparse.Namespace) -> tuple[list[Job], int]:
     for dataset, method in itertools.product(given.datasets, given.methods):
         experiment = Experiment.find(method, dataset)
         if experiment is None:
-            _say(f"left out: {METHODS[method]} on {dataset}, for which no experiment is shipped")
+            say(f"left out: {METHODS[method]} on {dataset}, for which no experiment is shipped")
             continue
         seeds = range(given.seeds or int(experiment.settings.get("seeds", 1)))
         runs: list[Job] = []
         for share in given.anchors:
             if share != 1 and "anchors" not in inspect.signature(find_class("method", method)).parameters:
-                _say(f"left out: {METHODS[method]} on {dataset} with anchors {share}, for it has no anchors")
+                say(f"left out: {METHODS[method]} on {dataset} with anchors {share}, for it has no anchors")
                 continue
             waits = experiment.settings.get("trainer", {}).get("patience") is not None
             if share != 1 and waits and given.epochs is given.minutes is None:
-                _say(f"refused: {METHODS[method]} on {dataset} with anchors {share}: give --epochs or --minutes")
+                say(f"refused: {METHODS[method]} on {dataset} with anchors {share}: give --epochs or --minutes")
                 refused += 1
                 continue
             changes = {"anchors": share, "minutes": given.minutes, "epochs": given.epochs, "select": given.select}
@@ -230,7 +228,7 @@ def plan(given: argparse.Namespace) -> tuple[list[Job], int]:
                 overrides = experiment.overrides(changes, data.graph.num_nodes)
                 planned(method, dataset, seeds=[0], overrides=overrides)
             except GCLError as error:
-                _say(f"refused: {METHODS[method]} on {dataset}, {_sentence(changes)}: {error}")
+                say(f"refused: {METHODS[method]} on {dataset}, {_sentence(changes)}: {error}")
                 refused += 1
                 continue
             runs += [Job(experiment, seed, changes, overrides) for seed in seeds]
@@ -246,35 +244,22 @@ def run(jobs: Iterable[Job], given: argparse.Namespace, environment: Mapping[str
     for place, job in enumerate(left, start=1):
         path = job.record_in(given.records)
         title = f"{job.experiment.name}, {_sentence(job.changes)}, seed {job.seed}"
-        _say(f"[{place} of {len(left)}] {title}")
-        with _claimed(given.out / f"{job.experiment.name}-{job.name}-{job.seed}.lock") as is_ours:
+        say(f"[{place} of {len(left)}] {title}")
+        with claimed(path.with_suffix(".lock")) as is_ours:
             if not is_ours or path.is_file():  # of another process, meanwhile
-                _say(f"passed over: {title}, which another process is at or has done")
+                say(f"passed over: {title}, which another process is at or has done")
                 continue
             try:
                 record = job.run(given, environment)
             except Exception as error:  # one run is not to end the study
                 what = "" if isinstance(error, GCLError) else f"{type(error).__name__}: "
-                _say(f"failed: {title}: {what}{error}")
+                say(f"failed: {title}: {what}{error}")
                 failures += 1
                 continue
             write_json(path, record)
         if "seconds" in record:
-            _say(f"done: {title}, {record['epochs']} epochs in {record['seconds'] / 60:.1f} minutes")
+            say(f"done: {title}, {record['epochs']} epochs in {record['seconds'] / 60:.1f} minutes")
     return failures
-
-
-@contextmanager
-def _claimed(path: Path) -> Iterator[bool]:
-    """Whether this process has a run for itself; its death gives the run back."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-            return
-        yield True
 
 
 def told(changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -328,7 +313,7 @@ def _rows(found: list[dict[str, Any]], older: str) -> list[str]:
 def _row(stem: str, label: str, runs: Sequence[Mapping[str, Any]]) -> str:
     def cell(evaluator: str, *metrics: str) -> str:
         scores = [run["scores"][evaluator] for run in runs if evaluator in run["scores"]]
-        return " / ".join(_spread([score[metric] for score in scores]) for metric in metrics) if scores else ""
+        return " / ".join(percent([score[metric] for score in scores]) for metric in metrics) if scores else ""
 
     cells = [cell(budget, *SCORES) for budget in BUDGETS]
     cells += [cell("linear", "accuracy"), cell("clustering", "nmi", "ari"), "", "", ""]
@@ -351,15 +336,6 @@ def _sentence(changes: Mapping[str, Any] | None) -> str:
 
 def _means(report: Report) -> dict[str, float]:
     return {metric: report.mean(metric) for metric in report.values}
-
-
-def _spread(values: list[float]) -> str:
-    mean = f"{100 * statistics.fmean(values):.2f}"
-    return mean if len(values) < 2 else f"{mean} ± {100 * statistics.stdev(values):.2f}"
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.pot_study import chosen_weights
+from benchmarks.study import percent
 
 LABELS = {"grace": "GRACE", "gca": "GCA", "progcl": "ProGCL", "costa": "COSTA"}
 
@@ -60,20 +59,14 @@ def rows(record: dict[str, Any]) -> list[list[str]]:
                     "-" if weight is None else f"{weight:g}",
                     str(len(runs)),
                     *_accuracies([run["scores"][split] for run in runs]),
-                    *(spread(values, digits=1) for values in certified),
+                    *(percent(values, digits=1) for values in certified),
                 ]
             )
     return made
 
 
 def _accuracies(scores: list[dict[str, float]]) -> list[str]:
-    return [spread([score[metric] for score in scores]) for metric in ("accuracy", "macro_f1")]
-
-
-def spread(values: Sequence[float], *, digits: int = 2) -> str:
-    """Mean and sample deviation, in percent."""
-    mean = f"{100 * statistics.fmean(values):.{digits}f}"
-    return mean if len(values) < 2 else f"{mean} ± {100 * statistics.stdev(values):.{digits}f}"
+    return [percent([score[metric] for score in scores]) for metric in ("accuracy", "macro_f1")]
 
 
 if __name__ == "__main__":

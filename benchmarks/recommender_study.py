@@ -1,34 +1,48 @@
-"""Recommenders on one dataset by one protocol, everything chosen on validation alone.
+"""Recommenders by one protocol, everything chosen on validation alone.
 
-    python -m benchmarks.recommender_study lastfm --out study [--methods ...] [--seeds 3] [--epochs 500] [--patience 10]
+    python -m benchmarks.recommender_study lastfm ml100k --out study [--methods ...] [--seeds 3]
+    python -m benchmarks.recommender_study ml1m --out study --as ml100k --minutes 6
     python -m benchmarks.recommender_study yelp2018 --out study --methods lightgcn lightgcl --seeds 1 --minutes 60 \
-        --epochs 1000 --validate-every 1 --published --set lightgcl.anchors=1024
-    python -m benchmarks.recommender_study lastfm --out study --table
+        --validate-every 1 --published --set lightgcl.anchors=1024
+    python -m benchmarks.recommender_study lastfm ml100k --out study --table
 
-Each method has three trials on the first seed: of the weight of its contrast (0.01, 0.05 and the one its paper takes),
-or, where there is none, of its penalty (1e-3, 1e-4, 1e-5). The one of the best validation NDCG@20 is trained with all
-seeds. A run ends with the weights of its best validation NDCG@20, after ``--patience`` validations without a better,
-``--epochs`` or ``--minutes``. ``--published`` tries the paper's setting only; ``--as ml100k`` takes what was chosen on
-another dataset. The data's validation part is used, or a tenth of each user's training items is carved.
+On the first seed each method is tried with every learning rate (``--learning-rates``) and the weight of its contrast
+that its paper takes, then, with the best of them, with the other weights (0.01, 0.05); of a method without contrast it
+is the weight of its penalty (1e-3, 1e-5 beside the paper's 1e-4). The setting of the best validation NDCG@20 is trained
+with all seeds. ``--published`` tries the learning rates alone, ``--as ml100k`` takes what was chosen on that dataset.
 
-One record a finished run, with its validation curve over time, goes to ``--records``, by default
-``experiments/results/recommendation``; what has a record is not run again, and an unfinished run in ``--out`` is
-resumed.
+A run ends after ``--epochs``, after ``--minutes`` of training and validation, or after ``--patience`` validations
+without a better one, and takes the weights of its best validation NDCG@20. With ``--minutes`` there is no patience
+unless it is given, so that all have the same time. The data's validation part is used, or a tenth of each user's
+training items is carved. The test part is read once a run, for the weights that were chosen.
+
+Everything is checked before the first run. One file a finished run, with its validation curve over time, goes to
+``--records``, by default ``experiments/results/recommendation``; what has one is not run again, also by another
+process, and an unfinished run in ``--out`` is resumed. What fails is said, the other methods go on, and the exit code
+is then 1. A method whose trial another process is at is passed over.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import inspect
+import itertools
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import gcl
+from benchmarks.study import claimed, percent, say
+from gcl.core.errors import DataError, GCLError
 from gcl.core.files import write_json
+from gcl.core.resolve import find_class
+from gcl.data.names import resolve_name
 from gcl.report.environment import describe_environment
+from gcl.run.pipeline import check, configure
 from gcl.run.run_directory import RunDirectory
 
 RECORDS = Path(__file__).resolve().parent.parent / "experiments" / "results" / "recommendation"
@@ -40,172 +54,288 @@ LABELS = {
     "simgcl": "SimGCL",
     "xsimgcl": "XSimGCL",
 }
-PUBLISHED: dict[str, dict[str, float]] = {
-    "bpr_mf": {"l2": 1e-4},
-    "lightgcn": {"l2": 1e-4},
-    "lightgcl": {"contrast_weight": 0.2},
-    "sgl": {"contrast_weight": 0.1},
-    "simgcl": {"contrast_weight": 0.5},
-    "xsimgcl": {"contrast_weight": 0.2},
+# the weight that is tried, as each paper has it for Yelp2018
+PUBLISHED: dict[str, tuple[str, float]] = {
+    "bpr_mf": ("l2", 1e-4),
+    "lightgcn": ("l2", 1e-4),
+    "lightgcl": ("contrast_weight", 0.2),
+    "sgl": ("contrast_weight", 0.1),
+    "simgcl": ("contrast_weight", 0.5),
+    "xsimgcl": ("contrast_weight", 0.2),
 }
 OTHERS = {"l2": (1e-3, 1e-5), "contrast_weight": (0.01, 0.05)}
+LEARNING_RATES = [1e-3, 5e-3]
+EPOCHS, PATIENCE, VALIDATE_EVERY = 1000, 20, 5
 METRICS = ("recall@20", "ndcg@20", "coverage@20", "popularity@20")
-COMMON = ("epochs", "minutes", "patience", "validate_every")
+RANKING = {"k": [20], "validation": 0.1}
+FLOORS = "floors.json"
+Setting = dict[str, float]
 
 
-def main() -> None:
-    """Runs the study of one dataset and prints its table."""
+@dataclass(frozen=True)
+class Job:
+    """One seed of a method on a dataset."""
+
+    dataset: str
+    method: str
+    setting: Setting
+    fixed: Mapping[str, Any]
+    budget: Mapping[str, Any]
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Of its file and folder."""
+        tried = "-".join(f"{value:g}" for value in self.setting.values())
+        about = json.dumps([self.setting, self.fixed, self.budget], sort_keys=True)
+        return f"{self.method}-{tried}-{hashlib.sha256(about.encode()).hexdigest()[:8]}-seed-{self.seed}"
+
+    @property
+    def title(self) -> str:
+        return f"{LABELS[self.method]} on {_stem(self.dataset)}, {_sentence(self.setting)}, seed {self.seed}"
+
+    @property
+    def overrides(self) -> dict[str, Any]:
+        """The settings of the run that are not the dataset's experiment's."""
+        weights = dict(self.setting)
+        trainer = {
+            "learning_rate": weights.pop("learning_rate"),
+            "epochs": self.budget["epochs"],
+            "max_minutes": self.budget["minutes"],
+            "patience": self.budget["patience"],
+            "select": "validation",
+            "validate_every": self.budget["validate_every"],
+            "checkpoint_every": self.budget["validate_every"],
+        }
+        ranking = {"floors": False, "trainer": trainer, "evaluate": {"ranking": RANKING}, "seeds": [self.seed]}
+        return {**self.fixed, **weights, **ranking}
+
+    def run(self, out: Path, environment: Mapping[str, Any]) -> dict[str, Any]:
+        """Trains it, or goes on; its record."""
+        folder = out / _stem(self.dataset) / self.name
+        if (folder / "config.yaml").is_file():
+            result = gcl.resume(folder, progress=True)
+        else:
+            result = gcl.pipeline(self.method, self.dataset, out=folder, progress=True, **self.overrides)
+        (run,), report, curve = result.runs, result.scores["ranking"]["trained"], validation_curve(folder)
+        return {
+            "method": self.method,
+            "dataset": self.dataset,
+            "setting": self.setting,
+            "fixed": dict(self.fixed),
+            "budget": dict(self.budget),
+            "seed": self.seed,
+            "validation": max(point["validation"] for point in curve),
+            "test": {metric: report.mean(metric) for metric in METRICS},
+            "protocol": report.protocol,
+            "best_epoch": run.fit["best_epoch"],
+            "epochs": run.fit["epochs"],
+            "seconds": run.cost["seconds"]["train"],
+            "peak_memory_bytes": run.cost["peak_memory_bytes"],
+            "curve": curve,
+            "environment": {key: environment[key] for key in ("commit", "processor", "threads")},
+        }
+
+
+class Study:
+    """The search of one method on one dataset: which runs are needed, given the records so far."""
+
+    def __init__(self, dataset: str, method: str, given: argparse.Namespace, fixed: Mapping[str, Any]):
+        self.dataset, self.method, self.given, self.fixed = dataset, method, given, fixed
+        minutes, patience = given.minutes, given.patience
+        self.budget = {
+            "epochs": given.epochs,
+            "minutes": minutes,
+            "patience": PATIENCE if patience is None and minutes is None else patience,
+            "validate_every": given.validate_every,
+        }
+
+    def job(self, setting: Setting, seed: int) -> Job:
+        return Job(self.dataset, self.method, setting, self.fixed, self.budget, seed)
+
+    def jobs(self) -> Iterator[list[Job]]:
+        """Stages: the trials one after the other, then the seeds of what they chose.
+
+        What a stage has depends on the records of those before it.
+        """
+        trials: list[Job] = []
+        for stage in self._trials():
+            found = [self.job(setting, 0) for setting in stage(trials)]
+            trials += found
+            yield found
+        yield [self.job(self._best(trials), seed) for seed in range(self.given.seeds)]
+
+    def _trials(self) -> Iterator[Any]:
+        name, published = PUBLISHED[self.method]
+        if self.given.like:
+            yield lambda _: [_chosen_on(self.given.records, self.given.like, self.method)]
+            return
+        yield lambda _: [{"learning_rate": rate, name: published} for rate in self.given.learning_rates]
+        if not self.given.published:
+            yield lambda trials: [{**self._best(trials), name: value} for value in OTHERS[name]]
+
+    def _best(self, trials: Sequence[Job]) -> Setting:
+        if len(trials) == 1:
+            return trials[0].setting
+        return max(trials, key=lambda job: _read(_record(job, self.given.records))["validation"]).setting
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs what has no record, and prints the table; 1 where something failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("dataset")
+    parser.add_argument("datasets", nargs="+")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--records", type=Path, default=RECORDS)
     parser.add_argument("--methods", nargs="+", default=list(LABELS), choices=list(LABELS))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=500)
-    parser.add_argument("--minutes", type=float, help="of training, for each run")
-    parser.add_argument("--patience", type=int, help="validations")
-    parser.add_argument("--validate-every", type=int, default=10, help="epochs")
-    parser.add_argument("--published", action="store_true", help="no trials: the papers' settings")
+    parser.add_argument("--learning-rates", type=float, nargs="+", default=LEARNING_RATES)
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
+    parser.add_argument("--minutes", type=float, help="of training and validation, for each run")
+    parser.add_argument("--patience", type=int, help=f"validations [{PATIENCE}, none with --minutes]")
+    parser.add_argument("--validate-every", type=int, default=VALIDATE_EVERY, help="epochs")
+    parser.add_argument("--published", action="store_true", help="try no other weight than the papers'")
     parser.add_argument("--as", dest="like", metavar="DATASET", help="no trials: what was chosen there")
     parser.add_argument("--set", nargs="*", default=[], metavar="METHOD.NAME=VALUE", help="settings beside the trials")
     parser.add_argument("--table", action="store_true", help="train nothing")
-    given = parser.parse_args()
-    study = Study(given.dataset, given.out, given.records, {name: getattr(given, name) for name in COMMON})
+    given = parser.parse_args(arguments)
+    for name in ("seeds", "epochs", "validate_every", "patience"):
+        if getattr(given, name) is not None and getattr(given, name) < 1:
+            parser.error(f"--{name.replace('_', '-')} must be at least 1")
+    try:
+        given.datasets = [resolve_name(f"rec/{_stem(name)}") for name in given.datasets]
+        settings = _fixed(given.set)
+        studies = [Study(*pair, given, settings[pair[1]]) for pair in itertools.product(given.datasets, given.methods)]
+        if not given.table:
+            _check(studies)
+    except (GCLError, ValueError) as error:
+        parser.error(str(error))
+    failures = 0
     if not given.table:
-        for method in given.methods:
-            study.run(method, given.seeds, trials(method, given, study.records), fixed(method, given.set))
-    print("\n".join(study.table()))
+        environment = describe_environment()  # now, for the code is that of the beginning
+        for dataset in given.datasets:
+            failures += _measure_floors(dataset, given.out, given.records)
+            failures += sum(_run(study, environment) for study in studies if study.dataset == dataset)
+    for dataset in given.datasets:
+        print("\n".join([f"{_stem(dataset)}:", "", *table(given.records / _stem(dataset)), ""]))
+    return 1 if failures else 0
 
 
-def trials(method: str, given: argparse.Namespace, records: Path) -> list[dict[str, float]]:
-    """The settings that are tried."""
-    published = PUBLISHED[method]
-    if given.published:
-        return [published]
-    if given.like:
-        other = json.loads((records / f"{given.like}.json").read_text(encoding="utf-8"))
-        return [chosen(other["runs"], method)]
-    (name,) = published
-    return [*({name: value} for value in OTHERS[name]), published]
-
-
-def fixed(method: str, pairs: Sequence[str]) -> dict[str, Any]:
-    """What ``--set`` says of a method."""
-    found = {}
+def _fixed(pairs: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """What ``--set`` says, by method."""
+    found: dict[str, dict[str, Any]] = {method: {} for method in LABELS}
     for pair in pairs:
         name, _, value = pair.partition("=")
         owner, _, key = name.partition(".")
         if owner not in LABELS or not key or not value:
-            raise SystemExit(f"--set takes METHOD.NAME=VALUE, got {pair!r}")
-        if owner == method:
-            found[key] = json.loads(value)
+            raise ValueError(f"--set takes METHOD.NAME=VALUE, got {pair!r}")
+        if key not in inspect.signature(find_class("method", owner)).parameters:
+            raise ValueError(f"--set {pair}: {owner} has no {key!r}")
+        try:
+            found[owner][key] = json.loads(value)
+        except json.JSONDecodeError:
+            found[owner][key] = value
     return found
 
 
-def chosen(runs: Sequence[Mapping[str, Any]], method: str) -> dict[str, float]:
-    """The setting of the best validation score of the first seed."""
-    first = [run for run in runs if run["method"] == method and run["seed"] == 0]
-    setting: dict[str, float] = max(first, key=lambda run: run["validation"])["setting"]
-    return setting
+def _check(studies: Sequence[Study]) -> None:
+    """Refuses what cannot work before the first run; settings that trials find are checked with the papers' values."""
+    for study in studies:
+        name, published = PUBLISHED[study.method]
+        setting = {"learning_rate": study.given.learning_rates[0], name: published}
+        if study.given.like:
+            setting = _chosen_on(study.given.records, study.given.like, study.method)
+        overrides = study.job(setting, 0).overrides
+        settings, data = configure(study.method, study.dataset, overrides=overrides)
+        check(settings, data)
 
 
-class Study:
-    """All runs on one dataset."""
-
-    def __init__(self, dataset: str, out: Path, records: Path, common: dict[str, Any]):
-        self.dataset, self.out, self.records, self.common = dataset, out, records, common
-        self.stem = dataset.rpartition("/")[2]
-        self.path = records / f"{self.stem}.json"
-        self.floors: dict[str, Any] = {}
-        self.runs: list[dict[str, Any]] = []
-        if self.path.is_file():
-            kept = json.loads(self.path.read_text(encoding="utf-8"))
-            self.floors, self.runs = kept["floors"], kept["runs"]
-
-    def run(self, method: str, seeds: int, tried: list[dict[str, float]], fixed: dict[str, Any]) -> None:
-        """Trains what has no record yet."""
-        for setting in tried:
-            self._ensure(method, setting, fixed, 0)
-        for seed in range(seeds):
-            self._ensure(method, chosen([run for run in self.runs if run["setting"] in tried], method), fixed, seed)
-
-    def _ensure(self, method: str, setting: dict[str, float], fixed: dict[str, Any], seed: int) -> None:
-        key = {"method": method, "setting": setting, "fixed": fixed, "seed": seed, "common": self.common}
-        if any(all(run[name] == value for name, value in key.items()) for run in self.runs):
-            return
-        if any(run["common"] != self.common or run["fixed"] != fixed for run in self.runs if run["method"] == method):
-            raise SystemExit(f"{self.path} has {method} with other settings; give another --records")
-        name = "-".join(f"{value:g}" for value in setting.values())
-        settings = hashlib.sha256(json.dumps([self.common, fixed], sort_keys=True).encode()).hexdigest()[:8]
-        folder = self.out / f"{self.stem}-{method}-{name}-{settings}" / f"seed-{seed}"
-        result = gcl.resume(folder) if (folder / "config.yaml").is_file() else self._train(key, folder)
-        rows, run = result.scores["ranking"], result.runs[0]
-        if not self.floors:
-            self.floors = {
-                name: {metric: report.mean(metric) for metric in METRICS}
-                for name, report in rows.items()
-                if name not in ("trained", "untrained")
-            }
-        curve = validation_curve(folder)
-        environment = describe_environment()
-        self.runs.append(
-            {
-                **key,
-                "validation": max(point["validation"] for point in curve),
-                "test": {metric: rows["trained"].mean(metric) for metric in METRICS},
-                "protocol": rows["trained"].protocol,
-                "best_epoch": run.fit["best_epoch"],
-                "epochs": run.fit["epochs"],
-                "seconds": run.cost["seconds"]["train"],
-                "peak_memory_bytes": run.cost["peak_memory_bytes"],
-                "curve": curve,
-                "environment": {name: environment[name] for name in ("commit", "processor", "threads")},
-            }
-        )
-        write_json(self.path, {"dataset": self.dataset, "floors": self.floors, "runs": self.runs})
-
-    def _train(self, key: Mapping[str, Any], folder: Path) -> Any:
-        return gcl.pipeline(
-            key["method"],
-            self.dataset,
-            seeds=[key["seed"]],
-            floors=not self.floors,
-            trainer={
-                "epochs": self.common["epochs"],
-                "max_minutes": self.common["minutes"],
-                "patience": self.common["patience"],
-                "select": "validation",
-                "validate_every": self.common["validate_every"],
-                "checkpoint_every": self.common["validate_every"],
-            },
-            evaluate={"ranking": {"k": [20]}},
-            out=folder,
-            **key["setting"],
-            **key["fixed"],
-        )
-
-    def table(self) -> list[str]:
-        """Markdown: floors, then every method with the setting that validation chose."""
-        lines = [
-            "| | setting | seeds | Recall@20 | NDCG@20 | coverage@20 | popularity@20 | best epoch | s a run | MiB |",
-            "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
-        ]
-        for name, figures in self.floors.items():
-            lines.append(f"| {name} | | | " + " | ".join(f"{100 * figures[m]:.2f}" for m in METRICS) + " | | | |")
-        for method, label in LABELS.items():
-            if not any(run["method"] == method for run in self.runs):
+def _run(study: Study, environment: Mapping[str, Any]) -> int:
+    """Everything of a study that has no record; 1 where a run failed."""
+    for stage in study.jobs():
+        for job in stage:
+            path = _record(job, study.given.records)
+            if path.is_file():
                 continue
-            setting = chosen(self.runs, method)
-            runs = [run for run in self.runs if run["method"] == method and run["setting"] == setting]
-            cells = [_spread([run["test"][metric] for run in runs]) for metric in METRICS]
-            epochs = ", ".join(str(run["best_epoch"]) for run in runs)
-            seconds = statistics.fmean(run["seconds"] for run in runs)
-            memory = max(run["peak_memory_bytes"] for run in runs) / 2**20
-            shown = ", ".join(f"{name} {value:g}" for name, value in setting.items())
-            lines.append(
-                f"| {label} | {shown} | {len(runs)} | {' | '.join(cells)} | {epochs} | {seconds:.0f} | {memory:.0f} |"
+            with claimed(path.with_suffix(".lock")) as is_ours:
+                if not is_ours:
+                    say(f"passed over: {job.title}, which another process is at")
+                elif not path.is_file():  # of another process, meanwhile
+                    say(f"[{LABELS[study.method]}] {job.title}")
+                    try:
+                        record = job.run(study.given.out, environment)
+                    except Exception as error:  # one method is not to end the study
+                        what = "" if isinstance(error, GCLError) else f"{type(error).__name__}: "
+                        say(f"failed: {job.title}: {what}{error}")
+                        return 1
+                    write_json(path, record)
+                    say(f"done: {job.title}, {record['epochs']} epochs in {record['seconds'] / 60:.1f} minutes")
+        if not all(_record(job, study.given.records).is_file() for job in stage):
+            return 0
+    return 0
+
+
+def _measure_floors(dataset: str, out: Path, records: Path) -> int:
+    """What needs no training, once a dataset; 1 where it failed."""
+    path = records / _stem(dataset) / FLOORS
+    with claimed(path.with_suffix(".lock")) as is_ours:
+        if path.is_file() or not is_ours:
+            return 0
+        say(f"what needs no training, on {_stem(dataset)}")
+        try:
+            result = gcl.pipeline(
+                "bpr_mf",
+                dataset,
+                seeds=[0],
+                floors=True,
+                trainer={"epochs": 0, "select": "last"},
+                evaluate={"ranking": RANKING},
             )
-        return lines
+        except GCLError as error:
+            say(f"failed: what needs no training, on {_stem(dataset)}: {error}")
+            return 1
+        scores = {
+            name: {metric: report.mean(metric) for metric in METRICS}
+            for name, report in result.scores["ranking"].items()
+            if name not in ("trained", "untrained")
+        }
+        write_json(path, {"dataset": dataset, "floors": scores})
+    return 0
+
+
+def read_records(folder: Path) -> list[dict[str, Any]]:
+    """The runs on one dataset, methods in the order of the table, seeds in order."""
+    found = [_read(path) for path in folder.glob("*-seed-*.json")]
+    order = list(LABELS)
+    return sorted(found, key=lambda record: (order.index(record["method"]), record["seed"]))
+
+
+def table(folder: Path) -> list[str]:
+    """Markdown: floors, then every method with the setting that validation chose, for each budget it was run with."""
+    lines = [
+        "| | setting | seeds | Recall@20 | NDCG@20 | coverage@20 | popularity@20 | epochs (best) | s a run | MiB |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    if (folder / FLOORS).is_file():
+        for name, figures in _read(folder / FLOORS)["floors"].items():
+            lines.append(f"| {name} | | | " + " | ".join(f"{100 * figures[m]:.2f}" for m in METRICS) + " | | | |")
+    records = read_records(folder)
+    kinds = list(dict.fromkeys(_kind(record) for record in records))
+    budgets = {json.dumps(record["budget"], sort_keys=True) for record in records}
+    for kind in kinds:
+        found = [record for record in records if _kind(record) == kind]
+        setting = _chosen(found)
+        runs = [record for record in found if record["setting"] == setting]
+        label = LABELS[runs[0]["method"]]
+        if len(budgets) > 1:
+            label += f" ({_sentence({key: value for key, value in runs[0]['budget'].items() if value is not None})})"
+        cells = [percent([run["test"][metric] for run in runs]) for metric in METRICS]
+        epochs = ", ".join(f"{run['epochs']} ({run['best_epoch']})" for run in runs)
+        seconds = statistics.fmean(run["seconds"] for run in runs)
+        peaks = [run["peak_memory_bytes"] for run in runs if run["peak_memory_bytes"] is not None]
+        memory = f"{max(peaks) / 2**20:.0f}" if peaks else ""
+        shown = _sentence({**setting, **runs[0]["fixed"]})
+        lines.append(f"| {label} | {shown} | {len(runs)} | {' | '.join(cells)} | {epochs} | {seconds:.0f} | {memory} |")
+    return lines
 
 
 def validation_curve(folder: Path) -> list[dict[str, float]]:
@@ -222,10 +352,42 @@ def validation_curve(folder: Path) -> list[dict[str, float]]:
     ]
 
 
-def _spread(values: list[float]) -> str:
-    mean = f"{100 * statistics.fmean(values):.2f}"
-    return mean if len(values) < 2 else f"{mean} ± {100 * statistics.stdev(values):.2f}"
+def _kind(record: Mapping[str, Any]) -> str:
+    return json.dumps([record["method"], record["fixed"], record["budget"]], sort_keys=True)
+
+
+def _chosen(runs: Sequence[Mapping[str, Any]]) -> Setting:
+    """The setting of the best validation score of the first seed."""
+    setting: Setting = max((run for run in runs if run["seed"] == 0), key=lambda run: run["validation"])["setting"]
+    return setting
+
+
+def _chosen_on(records: Path, dataset: str, method: str) -> Setting:
+    found = [record for record in read_records(records / _stem(dataset)) if record["method"] == method]
+    if not any(record["seed"] == 0 for record in found):
+        raise DataError(f"{records / _stem(dataset)} has no record of {method}; run the study of {dataset} first")
+    return _chosen(found)
+
+
+def _record(job: Job, records: Path) -> Path:
+    return records / _stem(job.dataset) / f"{job.name}.json"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return record
+
+
+def _stem(dataset: str) -> str:
+    return dataset.rpartition("/")[2]
+
+
+def _sentence(values: Mapping[str, Any]) -> str:
+    return ", ".join(
+        f"{key.replace('_', ' ')} {value:g}" if isinstance(value, float) else f"{key.replace('_', ' ')} {value}"
+        for key, value in values.items()
+    )
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())
