@@ -81,15 +81,60 @@ def choose_arcs(adjacency: Adjacency, share: float, generator: Generator | None,
     return chosen | (chosen[reverse] & there) if symmetric else chosen
 
 
+def find_arcs(adjacency: Adjacency, other: Adjacency) -> tuple[Tensor, Tensor]:
+    """Position of each stored arc of ``other`` among those of an adjacency, and whether it is one; never sorts."""
+    return _search(_keys(adjacency), _keys(other))
+
+
+def has_arcs(adjacency: Adjacency, row: Tensor, col: Tensor) -> Tensor:
+    """Whether pairs are stored arcs, boolean ``[n]``; dropped arcs count."""
+    return _search(_keys(adjacency), row * adjacency.shape[1] + col)[1]
+
+
+def same_arcs(one: Adjacency, two: Adjacency) -> bool:
+    """Whether two adjacencies keep the same arcs."""
+    if one is two:
+        return True
+    return one.shape == two.shape and torch.equal(one.edge_index(), two.edge_index())
+
+
+def add_arcs(adjacency: Adjacency, row: Tensor, col: Tensor, *, weight: float = 1.0) -> Adjacency:
+    """The adjacency with arcs that it does not have, merged into its order; they have no id.
+
+    Args:
+        adjacency: the structure, its weights and mask.
+        row, col: ends of the new arcs, int64 ``[n]`` in any order, none stored and none repeated.
+        weight: of each new arc, where arcs have weights.
+    """
+    new, order = torch.sort(row * adjacency.shape[1] + col)
+    place = torch.searchsorted(_keys(adjacency), new) + torch.arange(new.numel(), device=new.device)
+    is_new = torch.zeros(adjacency.num_arcs + new.numel(), dtype=torch.bool, device=new.device)
+    is_new[place] = True
+
+    def merged(old: Tensor, added: Tensor) -> Tensor:
+        both = torch.empty(is_new.numel(), dtype=old.dtype, device=old.device)
+        both[is_new], both[~is_new] = added.to(old.dtype), old
+        return both
+
+    def constant(old: Tensor, value: float) -> Tensor:
+        return merged(old, old.new_full((new.numel(),), value))
+
+    return Adjacency.from_sorted(
+        merged(adjacency.row, row[order]),
+        merged(adjacency.col, col[order]),
+        adjacency.shape,
+        None if adjacency.weight is None else constant(adjacency.weight, weight),
+        constant(adjacency.arc_ids(), NEW_ARC),
+        None if adjacency.keep is None else constant(adjacency.keep, True),
+    )
+
+
 def reverse_arcs(adjacency: Adjacency) -> tuple[Tensor, Tensor]:
     """Position of the reverse of each stored arc ``[E]``, and whether there is one ``[E]``. Never sorts."""
     if adjacency.symmetric:
         return adjacency.t_perm.long(), torch.ones_like(adjacency.col, dtype=torch.bool)
     # A compacted view of a symmetric structure: look the reverse up among the sorted arcs.
-    row, col, width = adjacency.row.long(), adjacency.col.long(), adjacency.shape[1]
-    keys, wanted = row * width + col, col * width + row
-    found = torch.searchsorted(keys, wanted).clamp(max=max(keys.numel() - 1, 0))
-    return found, keys[found] == wanted
+    return _search(_keys(adjacency), adjacency.col.long() * adjacency.shape[1] + adjacency.row.long())
 
 
 def check_symmetric(whole: Adjacency, view: Adjacency, owner: str) -> None:
@@ -99,3 +144,16 @@ def check_symmetric(whole: Adjacency, view: Adjacency, owner: str) -> None:
             f"{owner} with symmetric=True needs an undirected graph, every arc with its reverse; "
             f"add the reverse arcs or use symmetric=False"
         )
+
+
+def _keys(adjacency: Adjacency) -> Tensor:
+    """A number for each stored arc, ascending, int64 ``[E]``."""
+    return adjacency.row.long() * adjacency.shape[1] + adjacency.col.long()
+
+
+def _search(keys: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    """Where each number is among ascending ones, and whether it is."""
+    if not keys.numel():
+        return torch.zeros_like(wanted), torch.zeros_like(wanted, dtype=torch.bool)
+    position = torch.searchsorted(keys, wanted).clamp(max=keys.numel() - 1)
+    return position, keys[position] == wanted

@@ -33,6 +33,7 @@ class Augmenter:
     needs: tuple[str, ...] = ()  # what must be on the graph, or is computed in fit otherwise
     fitted: ClassVar[tuple[str, ...]] = ()  # names of the tensors that fit makes
     keeps_edges: bool = False  # known to leave every edge in place
+    adds_edges: bool = False  # may give edges that the graph does not have
     drops_all: bool = False  # known to drop every edge of any graph
 
     def fit(self: Self, graph: Graph | View | Any, *, generator: Generator | None = None) -> Self:

@@ -38,6 +38,7 @@ class Compose(Augmenter):
         # A part from elsewhere has the methods of the protocol and need not have these attributes.
         self.needs = _union(getattr(part, "needs", ()) for part in self.augmenters.values())
         self.keeps_edges = all(getattr(part, "keeps_edges", False) for part in self.augmenters.values())
+        self.adds_edges = any(getattr(part, "adds_edges", False) for part in self.augmenters.values())
 
     def fit_graph(self, graph: Graph, generator: Generator | None) -> None:
         """Fits each part on the same graph, in order."""
@@ -58,15 +59,26 @@ class Compose(Augmenter):
         """
         graph = graph_of(graph)
         keep = torch.ones(graph.adjacency.num_arcs, dtype=torch.float64, device=graph.device)
-        for name, part in self.augmenters.items():
-            drop = getattr(part, "edge_drop_prob", None)
-            if drop is None and not getattr(part, "keeps_edges", False):
-                raise ConfigError(
-                    f"part {name!r} ({type(part).__name__}) cannot say how likely it drops an edge; take it out"
-                )
-            if drop is not None:
-                keep = keep * (1 - drop(graph))
+        for name in self.augmenters:
+            keep = keep * (1 - self.drop_prob_of(name, graph))
         return 1 - keep
+
+    def drop_prob_of(self, name: str, graph: Graph) -> Tensor:
+        """Probability that one part drops each stored arc, float64 ``[arcs]``.
+
+        Raises:
+            ConfigError: the part may change edges and cannot say how likely.
+        """
+        part = self.augmenters[name]
+        drop = getattr(part, "edge_drop_prob", None)
+        if drop is not None:
+            prob: Tensor = drop(graph)
+            return prob
+        if not getattr(part, "keeps_edges", False):
+            raise ConfigError(
+                f"part {name!r} ({type(part).__name__}) cannot say how likely it drops an edge; take it out"
+            )
+        return torch.zeros(graph.adjacency.num_arcs, dtype=torch.float64, device=graph.device)
 
     def state(self) -> dict[str, Tensor]:
         """The fitted tensors of all parts, as ``part.tensor``."""

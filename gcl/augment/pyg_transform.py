@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from gcl.augment.arcs import NEW_ARC
+from gcl.augment.arcs import NEW_ARC, find_arcs
 from gcl.augment.augmenter import Augmenter
 from gcl.augment.pyg_data import graph_of, is_pyg_data
 from gcl.core.adjacency import Adjacency
@@ -72,7 +72,7 @@ def as_augmenter(part: Any) -> Any:
 def _with_edges(view: View, new: Adjacency) -> View:
     """The view with other edges: a mask where some only went, else a new structure whose known arcs keep their ids."""
     ((name, old),) = view.adjacency.items()
-    position, known = _find(old, new)
+    position, known = find_arcs(old, new)
     if old.keep is not None:
         known = known & old.keep[position]
     if bool(known.all()) and _same(old.weight, new.weight, position):
@@ -80,19 +80,10 @@ def _with_edges(view: View, new: Adjacency) -> View:
         keep = torch.zeros(old.num_arcs, dtype=torch.bool, device=old.device).index_fill_(0, position, True)
         return view if new.num_arcs == before else view.with_adjacency(name, old.masked(keep))
     whole = view.graph.relations[name]  # the view may have lost arcs that the transform brings back
-    position, known = _find(whole, new)
+    position, known = find_arcs(whole, new)
     ids = torch.full_like(position, NEW_ARC)
     ids[known] = whole.arc_ids()[position[known]]
     return view.with_adjacency(name, dataclasses.replace(new, edge_id=ids))
-
-
-def _find(old: Adjacency, new: Adjacency) -> tuple[Tensor, Tensor]:
-    """Position of each arc of ``new`` among those of ``old``, and whether it is one, ``[E]`` each."""
-    old_keys, new_keys = _keys(old), _keys(new)
-    if not old.num_arcs:
-        return torch.zeros_like(new_keys), torch.zeros_like(new_keys, dtype=torch.bool)
-    position = torch.searchsorted(old_keys, new_keys).clamp(max=old.num_arcs - 1)
-    return position, old_keys[position] == new_keys
 
 
 def _with_features(view: View, new: Graph, transform: str) -> View:
@@ -114,10 +105,6 @@ def _with_features(view: View, new: Graph, transform: str) -> View:
     return dataclasses.replace(
         view, graph=dataclasses.replace(graph, features=features), feature_mask=masks, feature_values=values
     )
-
-
-def _keys(adjacency: Adjacency) -> Tensor:
-    return adjacency.row.long() * adjacency.shape[1] + adjacency.col.long()  # ascending
 
 
 def _same(old: Tensor | None, new: Tensor | None, position: Tensor) -> bool:

@@ -148,7 +148,7 @@ class Adjacency:
             elif weight is not None:
                 weight = weight[torch.cumsum(counts, 0) - counts]
         row, col = key // max(num_cols, 1), key % max(num_cols, 1)
-        return cls._from_sorted(row, col, shape, weight)
+        return cls.from_sorted(row, col, shape, weight)
 
     @classmethod
     def from_csr(cls, row_ptr: Tensor, col: Tensor, shape: tuple[int, int], weight: Tensor | None = None) -> Adjacency:
@@ -183,7 +183,7 @@ class Adjacency:
         return cls._of(row_ptr, col, shape, weight)
 
     @classmethod
-    def _from_sorted(
+    def from_sorted(
         cls,
         row: Tensor,
         col: Tensor,
@@ -192,7 +192,7 @@ class Adjacency:
         edge_id: Tensor | None = None,
         keep: Tensor | None = None,
     ) -> Adjacency:
-        """Builds both CSR forms from arcs sorted by (row, col) without duplicates."""
+        """Builds both CSR forms from arcs sorted by (row, col) without duplicates, which is not checked."""
         return cls._of(_row_pointer(row, shape[0]), col, shape, weight, edge_id, keep)
 
     @classmethod
@@ -344,7 +344,7 @@ class Adjacency:
         row, col = row[arcs], col[arcs]
         order = torch.argsort(row * max(cols.numel(), 1) + col)
         arcs, row, col = arcs[order], row[order], col[order]
-        return self._from_sorted(
+        return self.from_sorted(
             row,
             col,
             (rows.numel(), cols.numel()),

@@ -57,7 +57,7 @@ def transition_weights(
         DataError: a rectangle, a negative or non-finite value, or more entries than ``max_entries``, as estimated.
     """
     check_hops(order, hops, top)
-    step = _transition(adjacency)
+    step, _ = transition_matrix(adjacency)
     num_nodes = step.shape[0]
     expected = estimated_reach(adjacency, order) if order > 1 else float(step.nnz)
     kept = expected if top is None else min(expected, float(top) * num_nodes)
@@ -104,7 +104,7 @@ def walk_weights(
     """
     check_hops(order, hops, None)
     check_num_walks(num_walks)
-    step = _transition(adjacency)
+    step, _ = transition_matrix(adjacency)
     num_nodes = step.shape[0]
     ends = np.tile(np.arange(num_nodes), num_walks)  # [walks * N]
     starts = ends.copy()
@@ -169,8 +169,12 @@ def check_num_walks(num_walks: int) -> None:
         raise ConfigError(f"num_walks must be a whole number from 1, got {num_walks!r}")
 
 
-def _transition(adjacency: Adjacency) -> sp.csr_matrix:
-    """T in float64, columns ascending."""
+def transition_matrix(adjacency: Adjacency) -> tuple[sp.csr_matrix, np.ndarray]:
+    r""":math:`T = \tilde D^{-1} (A + I)` in float64, columns ascending, and :math:`\tilde d`, ``[N]``.
+
+    Raises:
+        DataError: a rectangle, or a value that is negative or not finite.
+    """
     rows, cols = adjacency.shape
     if rows != cols:
         raise DataError(f"transitions need a square adjacency, got {[rows, cols]}")
@@ -183,7 +187,7 @@ def _transition(adjacency: Adjacency) -> sp.csr_matrix:
     total = np.asarray(matrix.sum(axis=1)).ravel()  # 1 or more
     matrix = sp.csr_matrix(sp.diags(1 / total) @ matrix)
     matrix.sort_indices()
-    return matrix
+    return matrix, total
 
 
 def _hops(step: sp.csr_matrix, rows: slice, order: int, hops: str) -> sp.csr_matrix:

@@ -18,11 +18,19 @@ from gcl.augment import (
     CommunalAttributeVoting,
     CommunalEdgeDrop,
     Compose,
+    Diffusion,
+    EdgeAdd,
     EdgeDrop,
+    FeatureDropout,
     FeatureMask,
+    HeatDiffusion,
     Identity,
+    MarkovDiffusion,
     NodeDrop,
+    PPRDiffusion,
     PyGTransform,
+    RandomChoice,
+    RandomWalkSubgraph,
 )
 from gcl.core.adjacency import Adjacency
 from gcl.core.errors import CheckpointError, ConfigError, DataError, NotFittedError
@@ -51,6 +59,14 @@ SWEEP = {
     "NodeDrop": lambda: NodeDrop(0.3),
     "NodeDrop exact": lambda: NodeDrop(0.3, exact=True),
     "FeatureMask": lambda: FeatureMask(0.5),
+    "FeatureDropout": lambda: FeatureDropout(0.5),
+    "EdgeAdd": lambda: EdgeAdd(0.3),
+    "EdgeAdd symmetric": lambda: EdgeAdd(0.3, symmetric=True),
+    "RandomWalkSubgraph": lambda: RandomWalkSubgraph(3, walk_length=4),
+    "Diffusion": lambda: Diffusion([0.2, 0.5, 0.3], top=5),
+    "PPRDiffusion": lambda: PPRDiffusion(0.2, top=5),
+    "HeatDiffusion": lambda: HeatDiffusion(2.0, top=5, normalize="row"),
+    "MarkovDiffusion": lambda: MarkovDiffusion(0.1, order=3, top=5),
     "AdaptiveEdgeDrop": lambda: AdaptiveEdgeDrop(0.4),
     "AdaptiveEdgeDrop by PageRank": lambda: AdaptiveEdgeDrop(0.4, centrality="pagerank"),
     "AdaptiveEdgeDrop symmetric": lambda: AdaptiveEdgeDrop(0.6, centrality="eigenvector", symmetric=True),
@@ -60,6 +76,8 @@ SWEEP = {
     "CommunalAttributeVoting": lambda: CommunalAttributeVoting(0.5),
     "PyGTransform": lambda: PyGTransform(HalfOfTheEdges()),
     "Compose": lambda: Compose({"edge": CommunalEdgeDrop(0.6), "mask": FeatureMask(0.2), "more": EdgeDrop(0.2)}),
+    "Compose with diffusion": lambda: Compose([PPRDiffusion(top=5), EdgeDrop(0.3), FeatureDropout(0.2)]),
+    "RandomChoice": lambda: RandomChoice([EdgeDrop(0.4), CommunalEdgeDrop(0.3), FeatureMask(0.3)], num_choices=2),
     "Compose of specifications": lambda: Compose(
         ["communal_attribute_voting", {"name": "edge_drop", "drop_prob": 0.5}]
     ),
@@ -97,6 +115,10 @@ def make_graph(num_nodes=40, *, sparse=False, seed=0):
     return Graph.homogeneous(features, Adjacency.from_edge_index(arcs, (num_nodes, num_nodes)))
 
 
+def diffuses(augmenter):
+    return any(isinstance(part, Diffusion) for part in getattr(augmenter, "augmenters", {"": augmenter}).values())
+
+
 def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 
@@ -129,7 +151,7 @@ class TestEveryAugmenter:
         assert same_view(fitted(graph, generator=seeded(3)), fitted(graph, generator=seeded(3)))
         assert torch.equal(before, torch.random.get_rng_state())
         views = [fitted(graph, generator=seeded(seed)) for seed in range(5)]
-        if not isinstance(fitted, Identity):
+        if not isinstance(fitted, Identity | Diffusion):
             assert not all(same_view(views[0], view) for view in views[1:])
 
     def test_without_a_generator_it_follows_the_global_one(self, fitted):
@@ -149,10 +171,18 @@ class TestEveryAugmenter:
         graph = make_graph()
         earlier = FeatureMask(0.5)(EdgeDrop(0.3)(graph, generator=seeded(8)), generator=seeded(9))
         arcs = set(map(tuple, earlier.edge_index.t().tolist()))
+        gone = set(map(tuple, graph.adjacency.edge_index().t().tolist())) - arcs
         for compact in (False, True):
             adjacency = earlier.relation().masked(earlier.relation().values().bool(), compact=compact)
-            later = fitted(earlier.with_adjacency("edge", adjacency), generator=seeded())
-            assert set(map(tuple, later.edge_index.t().tolist())) <= arcs
+            view = earlier.with_adjacency("edge", adjacency)
+            if diffuses(fitted):
+                with pytest.raises(DataError, match="put it first"):
+                    fitted(view, generator=seeded())
+                continue
+            later = fitted(view, generator=seeded())
+            found = set(map(tuple, later.edge_index.t().tolist()))
+            assert not found & gone
+            assert found <= arcs or fitted.adds_edges
             assert bool((later.x[:, earlier.x.sum(0) == 0] == 0).all())
 
     def test_fitted_on_the_whole_it_gives_a_part_the_part_of_what_it_gives(self, fitted):
@@ -163,8 +193,11 @@ class TestEveryAugmenter:
         view = fitted(part, generator=seeded())
         assert view.num_nodes == 11
         kept = set(map(tuple, part.adjacency.edge_index().t().tolist()))
-        assert set(map(tuple, view.edge_index.t().tolist())) <= kept
-        if isinstance(fitted, DropsEdges):
+        assert set(map(tuple, view.edge_index.t().tolist())) <= kept or fitted.adds_edges
+        if isinstance(fitted, Diffusion):
+            whole = fitted(graph).relation().subgraph(part.node_id["node"])
+            assert torch.equal(view.relation().to_dense(), whole.to_dense())
+        if isinstance(fitted, DropsEdges) and not diffuses(fitted):
             assert torch.equal(fitted.edge_drop_prob(part), fitted.edge_drop_prob(graph)[ids])
             drop = fitted.edge_drop_prob(graph)
             masked = graph.adjacency.masked(torch.arange(drop.numel()) % 3 > 0, compact=True)
@@ -174,7 +207,7 @@ class TestEveryAugmenter:
     def test_the_order_of_a_parts_nodes_does_not_matter(self, fitted):
         graph = make_graph()
         order = torch.randperm(40, generator=seeded(1))
-        if isinstance(fitted, DropsEdges):
+        if isinstance(fitted, DropsEdges) and not diffuses(fitted):
             part = graph.subgraph(order)
             drop = torch.zeros(graph.adjacency.num_arcs, dtype=torch.float64)
             drop[part.adjacency.arc_ids()] = fitted.edge_drop_prob(part)
@@ -184,6 +217,10 @@ class TestEveryAugmenter:
         graph = make_graph()
         data = Data(x=graph.x, edge_index=graph.adjacency.edge_index(), y=torch.arange(40), name="two halves")
         data.kind = torch.arange(graph.adjacency.num_arcs)
+        if fitted.adds_edges:
+            with pytest.raises(DataError, match="added edges"):
+                fitted(data, generator=seeded())
+            del data.kind
         out = fitted(data, generator=seeded())
         view = fitted(graph, generator=seeded())
         assert isinstance(out, Data)
@@ -192,6 +229,8 @@ class TestEveryAugmenter:
         assert torch.equal(out.y, data.y)
         assert out.name == "two halves"
         assert torch.equal(data.edge_index, graph.adjacency.edge_index())  # the input is as it was
+        if "kind" not in data:
+            return
         assert torch.equal(data.edge_index[:, out.kind], out.edge_index)  # per-edge tensors follow their edges
 
     def test_works_in_a_compose_of_pyg(self, fitted):
@@ -249,7 +288,7 @@ def test_sparse_features_give_the_same_view(name):
     assert same_view(dense, sparse)
 
 
-@pytest.mark.parametrize("name", ["CommunalEdgeDrop", "CommunalAttributeVoting", "Compose"])
+@pytest.mark.parametrize("name", ["CommunalEdgeDrop", "CommunalAttributeVoting", "PPRDiffusion", "Compose"])
 def test_a_call_before_fit_is_refused(name):
     for act in (lambda part: part(make_graph()), lambda part: part.state()):
         with pytest.raises(NotFittedError, match=r"call fit\(graph\) first"):
@@ -262,7 +301,7 @@ def test_a_call_before_fit_is_refused(name):
 
 
 @pytest.mark.parametrize("wrong", [-0.1, 1.1, float("nan"), float("inf"), True, "0.3", None])
-@pytest.mark.parametrize("cls", [EdgeDrop, FeatureMask, CommunalEdgeDrop, CommunalAttributeVoting])
+@pytest.mark.parametrize("cls", [EdgeDrop, FeatureMask, FeatureDropout, CommunalEdgeDrop, CommunalAttributeVoting])
 def test_what_is_no_probability_is_refused(cls, wrong):
     with pytest.raises(ConfigError, match="drop_prob must be a number from 0 to 1"):
         cls(wrong)
@@ -273,7 +312,7 @@ def test_what_is_no_probability_is_refused(cls, wrong):
 
 def test_registered_names_resolve_and_describe_themselves():
     for name in names("augmenter"):
-        if name in ("compose", "pyg"):
+        if name in ("compose", "pyg", "random_choice"):
             continue
         record = normalise("augmenter", name)
         assert describe(resolve("augmenter", record)) == record
@@ -299,8 +338,9 @@ def test_another_graph_than_the_fitted_one_is_refused():
 def test_one_node_and_no_edges():
     graph = Graph.homogeneous(torch.ones(1, 12), Adjacency.from_edge_index(torch.empty(2, 0).long(), (1, 1)))
     for name, make in SWEEP.items():
-        view = make().fit(graph, generator=seeded())(graph, generator=seeded())
-        assert view.edge_index.shape == (2, 0), name
+        augmenter = make().fit(graph, generator=seeded())
+        loops = diffuses(augmenter)  # of its diagonal
+        assert augmenter(graph, generator=seeded()).edge_index.shape[1] <= loops, name
 
 
 def test_data_attributes_of_communities_are_read():
