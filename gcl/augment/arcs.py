@@ -9,6 +9,7 @@ from torch import Generator, Tensor
 
 from gcl.core.adjacency import Adjacency
 from gcl.core.errors import DataError
+from gcl.ops.arc_search import arc_keys, find_pairs, pair_keys
 
 NEW_ARC = -1  # the id of an arc that the fitted graph does not have
 
@@ -81,16 +82,6 @@ def choose_arcs(adjacency: Adjacency, share: float, generator: Generator | None,
     return chosen | (chosen[reverse] & there) if symmetric else chosen
 
 
-def find_arcs(adjacency: Adjacency, other: Adjacency) -> tuple[Tensor, Tensor]:
-    """Position of each stored arc of ``other`` among those of an adjacency, and whether it is one; never sorts."""
-    return _search(_keys(adjacency), _keys(other))
-
-
-def has_arcs(adjacency: Adjacency, row: Tensor, col: Tensor) -> Tensor:
-    """Whether pairs are stored arcs, boolean ``[n]``; dropped arcs count."""
-    return _search(_keys(adjacency), row * adjacency.shape[1] + col)[1]
-
-
 def same_arcs(one: Adjacency, two: Adjacency) -> bool:
     """Whether two adjacencies keep the same arcs."""
     if one is two:
@@ -106,8 +97,8 @@ def add_arcs(adjacency: Adjacency, row: Tensor, col: Tensor, *, weight: float = 
         row, col: ends of the new arcs, int64 ``[n]`` in any order, none stored and none repeated.
         weight: of each new arc, where arcs have weights.
     """
-    new, order = torch.sort(row * adjacency.shape[1] + col)
-    place = torch.searchsorted(_keys(adjacency), new) + torch.arange(new.numel(), device=new.device)
+    new, order = torch.sort(pair_keys(adjacency, row, col))
+    place = torch.searchsorted(arc_keys(adjacency), new) + torch.arange(new.numel(), device=new.device)
     is_new = torch.zeros(adjacency.num_arcs + new.numel(), dtype=torch.bool, device=new.device)
     is_new[place] = True
 
@@ -134,7 +125,7 @@ def reverse_arcs(adjacency: Adjacency) -> tuple[Tensor, Tensor]:
     if adjacency.symmetric:
         return adjacency.t_perm.long(), torch.ones_like(adjacency.col, dtype=torch.bool)
     # A compacted view of a symmetric structure: look the reverse up among the sorted arcs.
-    return _search(_keys(adjacency), adjacency.col.long() * adjacency.shape[1] + adjacency.row.long())
+    return find_pairs(adjacency, adjacency.col.long(), adjacency.row.long())
 
 
 def check_symmetric(whole: Adjacency, view: Adjacency, owner: str) -> None:
@@ -144,16 +135,3 @@ def check_symmetric(whole: Adjacency, view: Adjacency, owner: str) -> None:
             f"{owner} with symmetric=True needs an undirected graph, every arc with its reverse; "
             f"add the reverse arcs or use symmetric=False"
         )
-
-
-def _keys(adjacency: Adjacency) -> Tensor:
-    """A number for each stored arc, ascending, int64 ``[E]``."""
-    return adjacency.row.long() * adjacency.shape[1] + adjacency.col.long()
-
-
-def _search(keys: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-    """Where each number is among ascending ones, and whether it is."""
-    if not keys.numel():
-        return torch.zeros_like(wanted), torch.zeros_like(wanted, dtype=torch.bool)
-    position = torch.searchsorted(keys, wanted).clamp(max=keys.numel() - 1)
-    return position, keys[position] == wanted

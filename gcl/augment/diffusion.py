@@ -9,12 +9,13 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from gcl.augment.arcs import NEW_ARC, find_arcs, same_arcs
+from gcl.augment.arcs import NEW_ARC, same_arcs
 from gcl.augment.augmenter import Augmenter
 from gcl.core.adjacency import Adjacency
 from gcl.core.errors import DataError
 from gcl.core.graph import Graph
 from gcl.core.view import View
+from gcl.ops.arc_search import find_pairs
 from gcl.ops.diffusion import DiffusionNormalization, check_diffusion, diffusion_weights
 
 
@@ -93,7 +94,7 @@ class Diffusion(Augmenter):
             threshold=self.threshold,
         )
         diffused = diffused.to(adjacency.device)
-        position, known = find_arcs(adjacency, diffused)
+        position, known = find_pairs(adjacency, diffused.row.long(), diffused.col.long())
         ids = torch.full_like(position, NEW_ARC)
         ids[known] = adjacency.arc_ids()[position[known]]
         assert diffused.weight is not None

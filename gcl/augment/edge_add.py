@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator
 
-from gcl.augment.arcs import add_arcs, check_symmetric, has_arcs
+from gcl.augment.arcs import add_arcs, check_symmetric
 from gcl.augment.augmenter import Augmenter
-from gcl.core.adjacency import Adjacency
 from gcl.core.errors import ConfigError
 from gcl.core.view import View
+from gcl.ops.absent_pairs import sample_absent_pairs
+from gcl.ops.arc_search import find_pairs
 from gcl.ops.bipartite import SIDE
 
 
@@ -53,47 +54,19 @@ class EdgeAdd(Augmenter):
             whole = view.graph.relations[name]
             if self.symmetric:
                 check_symmetric(whole, adjacency, "EdgeAdd")
-            row, col = self._draw(whole, side if whole.shape[0] == whole.shape[1] else None, generator)
-            new = ~has_arcs(adjacency, row, col)  # an earlier part may have added some of them
+            loops = whole.is_loop
+            present = whole.values() != 0 if loops is None else (whole.values() != 0) & ~loops
+            size = int(present.sum()) / (2 if self.symmetric else 1)
+            row, col = sample_absent_pairs(
+                whole,
+                math.floor(round(self.share * size, 6)),  # 0.1 + 0.2 and the like must not cost an arc
+                undirected=self.symmetric,
+                side=side if whole.shape[0] == whole.shape[1] else None,
+                generator=generator,
+            )
+            new = ~find_pairs(adjacency, row, col)[1]  # an earlier part may have added some of them
             row, col = row[new], col[new]
             if self.symmetric:
                 row, col = torch.cat([row, col]), torch.cat([col, row])
             view = view.with_adjacency(name, add_arcs(adjacency, row, col, weight=self.weight))
         return view
-
-    def _draw(self, whole: Adjacency, side: Tensor | None, generator: Generator | None) -> tuple[Tensor, Tensor]:
-        """Distinct pairs that are no arcs of the graph, int64 ``[n]`` each; if symmetric, one order of each."""
-        num_rows, num_cols = whole.shape
-        ends = 2 if self.symmetric else 1
-        pairs = num_rows * num_cols
-        if side is not None:
-            pairs = 2 * int(side.sum()) * (num_rows - int(side.sum()))
-        elif num_rows == num_cols:
-            pairs -= num_rows
-        loops = whole.is_loop
-        stored = whole.num_arcs - (0 if loops is None else int(loops.sum()))
-        present = whole.values() != 0 if loops is None else (whole.values() != 0) & ~loops
-        free = (pairs - stored) // ends
-        # 0.1 + 0.2 and the like must not cost an arc
-        wanted = min(math.floor(round(self.share * int(present.sum()) / ends, 6)), free)
-        # few are free: a search would find the same ones over and over
-        few = free < 2 * wanted or free * ends < pairs / 16
-        found = whole.col.new_empty(0, dtype=torch.int64)
-        while found.numel() < wanted:
-            if few:
-                drawn = torch.arange(num_rows * num_cols, device=whole.device)
-                row, col = drawn // num_cols, drawn % num_cols
-            else:
-                size = (2, 2 * wanted + 16)
-                unit = torch.rand(size, generator=generator, device=whole.device, dtype=torch.float64)
-                row, col = (unit[0] * num_rows).long(), (unit[1] * num_cols).long()
-            valid = ~has_arcs(whole, row, col)
-            if side is not None:
-                valid &= side[row] != side[col]
-            elif num_rows == num_cols:
-                valid &= row != col
-            if self.symmetric:
-                row, col = torch.maximum(row, col), torch.minimum(row, col)
-            found = torch.cat([found, (row * num_cols + col)[valid]]).unique()
-        order = torch.randperm(found.numel(), generator=generator, device=whole.device)[:wanted]
-        return found[order] // num_cols, found[order] % num_cols

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from gcl.augment.arcs import NEW_ARC, find_arcs
+from gcl.augment.arcs import NEW_ARC
 from gcl.augment.augmenter import Augmenter
 from gcl.augment.pyg_data import graph_of, is_pyg_data
 from gcl.core.adjacency import Adjacency
@@ -22,6 +22,7 @@ from gcl.core.protocols import Augmenter as AugmenterProtocol
 from gcl.core.resolve import Slot, resolve
 from gcl.core.streams import draw_seed
 from gcl.core.view import View
+from gcl.ops.arc_search import find_pairs
 
 
 class PyGTransform(Augmenter):
@@ -72,7 +73,7 @@ def as_augmenter(part: Any) -> Any:
 def _with_edges(view: View, new: Adjacency) -> View:
     """The view with other edges: a mask where some only went, else a new structure whose known arcs keep their ids."""
     ((name, old),) = view.adjacency.items()
-    position, known = find_arcs(old, new)
+    position, known = find_pairs(old, new.row.long(), new.col.long())
     if old.keep is not None:
         known = known & old.keep[position]
     if bool(known.all()) and _same(old.weight, new.weight, position):
@@ -80,7 +81,7 @@ def _with_edges(view: View, new: Adjacency) -> View:
         keep = torch.zeros(old.num_arcs, dtype=torch.bool, device=old.device).index_fill_(0, position, True)
         return view if new.num_arcs == before else view.with_adjacency(name, old.masked(keep))
     whole = view.graph.relations[name]  # the view may have lost arcs that the transform brings back
-    position, known = find_arcs(whole, new)
+    position, known = find_pairs(whole, new.row.long(), new.col.long())
     ids = torch.full_like(position, NEW_ARC)
     ids[known] = whole.arc_ids()[position[known]]
     return view.with_adjacency(name, dataclasses.replace(new, edge_id=ids))
