@@ -132,6 +132,34 @@ def ranking(
     _show(evaluator.evaluate(source.outputs, held, seed=0), str(users), json)
 
 
+@app.command()
+def links(
+    file: File,
+    pairs: Annotated[
+        Path | None,
+        typer.Option(help="Pairs to score: csv with source, target and label (1 = link, 0 = none), or npy [n, 3]."),
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", help="Take the edges from this dataset [that of the run].")
+    ] = None,
+    protocol: Annotated[
+        Literal["held-out", "reconstruction"] | None,
+        typer.Option(help="reconstruction scores the edges that were trained on [that of the run]."),
+    ] = None,
+    decoder: Annotated[
+        Literal["inner_product", "cosine", "logistic"] | None,
+        typer.Option(help="How a pair is scored [that of the run, or inner_product]."),
+    ] = None,
+    data_root: DataRoot = None,
+    json: AsJson = False,
+) -> None:
+    """Link prediction: AUC and average precision of held-out edges against pairs without one."""
+    from gcl.cli.link_sources import score_links
+
+    report = score_links(file, pairs, dataset, protocol, decoder, data_root)
+    _show(report, str(file), json)
+
+
 def _whole_numbers(option: str, text: str) -> list[int]:
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isascii() and part.isdigit() for part in parts):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 class Source:
     """Embeddings ``[N, d]`` with the ids of their rows, and the dataset that a run was trained on.
 
-    ``kind`` and ``data_root`` say where that dataset is found. ``assignment`` is the run's own, where it made one.
+    ``kind``, ``data_root`` and ``metapath`` say how that dataset is found. ``assignment`` is the run's own, where it
+    made one.
     """
 
     values: Tensor
@@ -27,6 +29,7 @@ class Source:
     kind: str | None = None
     data_root: str | None = None
     assignment: Tensor | None = None
+    metapath: Mapping[str, Any] | None = None
 
 
 def read_source(path: Path) -> Source:
@@ -44,7 +47,8 @@ def read_source(path: Path) -> Source:
         settings = run.settings
         outputs = run.outputs
         kind, root = kind_of(settings), settings["data_root"]
-        return Source(outputs.main, run.ids, settings["dataset"], kind, root, outputs.assignment)
+        path_of = settings.get("metapath")
+        return Source(outputs.main, run.ids, settings["dataset"], kind, root, outputs.assignment, path_of)
     from gcl.evaluate.embedding_files import read_embeddings
 
     table = read_embeddings(path)

@@ -79,6 +79,7 @@ PARTS: dict[str, dict[str, str]] = {
         "assignment": "gcl.evaluate.assignment:Assignment",
         "classification": "gcl.evaluate.node_classification:NodeClassification",
         "clustering": "gcl.evaluate.clustering:Clustering",
+        "links": "gcl.evaluate.link_prediction:LinkPrediction",
         "ranking": "gcl.evaluate.ranking:Ranking",
     },
     "trainer": {"trainer": "gcl.train.trainer:Trainer"},

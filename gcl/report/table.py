@@ -14,13 +14,14 @@ LABELS = {
     "macro_f1": "macro-F1",
     "micro_f1": "micro-F1",
     "auc": "AUC",
+    "ap": "average precision",
     "nmi": "NMI",
     "ari": "ARI",
     "ndcg": "NDCG",
     "mrr": "MRR",
     "hit_rate": "hit rate",
 }
-COUNTED = {"ranking": "users"}  # what n counts, where it is not nodes
+COUNTED = {"ranking": "users", "links": "pairs"}  # what n counts, where it is not nodes
 
 
 def report_console() -> Console:

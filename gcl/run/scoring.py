@@ -69,6 +69,7 @@ def score_floors(
     if not (settings["floors"] and evaluators):
         return floors, notes
     seed = settings["seeds"][0]
+    training, _ = split(evaluators, graph, seed)  # without what any evaluator holds out
     plain = {}
     for name, evaluator in evaluators.items():
         if hasattr(evaluator, "floor_reports"):  # floors of its own, which are no embeddings of nodes
@@ -77,7 +78,7 @@ def score_floors(
             plain[name] = evaluator
     for row, make in FLOORS.items() if plain else ():
         try:
-            outputs = Outputs({"embedding": make(graph.for_training())}, stands_in=True)
+            outputs = Outputs({"embedding": make(training)}, stands_in=True)
         except DataError as error:
             notes.append(f"the floor {row!r} is left out: {error}")
             continue

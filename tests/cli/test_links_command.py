@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+import gcl as package
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("links") / "run"
+    result = package.pipeline(
+        "grace", "karate", evaluate={"links": {"decoder": "cosine"}}, trainer={"epochs": 3}, out=folder
+    )
+    return folder, result
+
+
+def scored(done):
+    assert done.code == 0, done.err
+    return json.loads(done.out)
+
+
+def refused(done, code):
+    assert done.code == code
+    assert done.err.count("\n") == 1
+    return done.err
+
+
+def test_a_run_is_scored_as_in_its_report(trained, gcl):
+    folder, result = trained
+    record = scored(gcl("evaluate", "links", folder, "--json"))
+    report = result.scores["links"]["trained"]
+    assert record["metrics"]["auc"]["mean"] == pytest.approx(report.mean("auc"))
+    assert record["protocol"] == report.protocol
+    again = scored(gcl("evaluate", "links", folder, "--protocol", "reconstruction", "--json"))
+    assert again["details"]["links"] == 78 - int(0.1 * 78) - int(0.05 * 78)
+
+
+def test_pairs_of_a_file(gcl, tmp_path):
+    z = np.array([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0]])
+    np.save(tmp_path / "z.npy", z)
+    (tmp_path / "pairs.csv").write_text("source,target,label\n0,1,1\n0,2,0\n1,2,0\n")
+    record = scored(gcl("evaluate", "links", tmp_path / "z.npy", "--pairs", tmp_path / "pairs.csv", "--json"))
+    assert (record["n"], record["metrics"]["auc"]["mean"]) == (3, 1.0)
+    (tmp_path / "z.csv").write_text("id,a,b\nx,1,0\ny,1,0.1\nz,0,1\n")
+    (tmp_path / "named.csv").write_text("link,to,from\n1,y,x\n0,x,z\n")
+    record = scored(
+        gcl("evaluate", "links", tmp_path / "z.csv", "--pairs", tmp_path / "named.csv", "--decoder", "cosine", "--json")
+    )
+    assert (record["details"]["links"], record["details"]["others"]) == (1, 1)
+    np.save(tmp_path / "pairs.npy", np.array([[0, 1, 1], [0, 2, 0]]))
+    assert scored(gcl("evaluate", "links", tmp_path / "z.npy", "--pairs", tmp_path / "pairs.npy", "--json"))["n"] == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("source,target,label\n0,1,1\n0,9,0\n", "names node 9"),
+        ("source,target,label\n0,1,1\n0,2,2\n", "labels a pair 2"),
+        ("source,target,label\n0,1,1\n0,2,1\n", "every pair"),
+        ("source,target,label\n0,1,yes\n0,2,no\n", "'yes'"),
+        ("source,target\n0,1\n0,2\n", "call them source, target and label"),
+        ("0,1\n0,2\n", "2 columns"),
+    ],
+)
+def test_wrong_files_of_pairs_are_refused(gcl, tmp_path, text, said):
+    np.save(tmp_path / "z.npy", np.eye(3))
+    (tmp_path / "pairs.csv").write_text(text)
+    assert said in refused(gcl("evaluate", "links", tmp_path / "z.npy", "--pairs", tmp_path / "pairs.csv"), 2)
+
+
+def test_what_was_not_held_out_is_not_called_so(trained, gcl, tmp_path):
+    folder, result = trained
+    np.save(tmp_path / "z.npy", result.outputs.main.numpy())
+    file = ("evaluate", "links", tmp_path / "z.npy")
+    assert "nobody knows" in refused(gcl(*file, "--dataset", "karate"), 2)
+    assert (
+        scored(
+            gcl(
+                "evaluate", "links", tmp_path / "z.npy", "--dataset", "karate", "--protocol", "reconstruction", "--json"
+            )
+        )["n"]
+        == 156
+    )
+    other = tmp_path / "whole"
+    package.pipeline("grace", "karate", trainer={"epochs": 1}, evaluate=False, out=other)
+    assert "trained with every edge" in refused(gcl("evaluate", "links", other), 2)
+    assert "leave out --dataset" in refused(gcl("evaluate", "links", folder, "--dataset", "karate"), 2)
+    both = ("--pairs", "pairs.csv", "--dataset", "karate")
+    assert "leave out" in refused(gcl("evaluate", "links", folder, *both), 2)
