@@ -37,9 +37,9 @@ from pathlib import Path
 from typing import Any
 
 import gcl
-from benchmarks.study import claimed, percent, say
+from benchmarks.study import percent, say
 from gcl.core.errors import DataError, GCLError
-from gcl.core.files import write_json
+from gcl.core.files import claimed, write_json
 from gcl.core.report import Report
 from gcl.core.resolve import find_class
 from gcl.data.names import resolve_name

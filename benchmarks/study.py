@@ -1,26 +1,10 @@
-"""What the studies share: runs that several processes divide among themselves, and their table cells."""
+"""What the studies share."""
 
 from __future__ import annotations
 
-import fcntl
 import statistics
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-
-
-@contextmanager
-def claimed(path: Path) -> Iterator[bool]:
-    """Whether this process has what the lock file stands for to itself; its death gives it back."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-            return
-        yield True
+from collections.abc import Sequence
 
 
 def say(line: str) -> None:

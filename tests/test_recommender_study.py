@@ -9,7 +9,8 @@ import pytest
 
 import gcl
 from benchmarks import recommender_study
-from benchmarks.study import claimed, percent
+from benchmarks.study import percent
+from gcl.core.files import claimed
 
 
 @pytest.fixture(scope="module")

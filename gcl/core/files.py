@@ -44,6 +44,27 @@ def atomic_write(path: str | os.PathLike[str], *, overwrite: bool = True) -> Ite
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def claimed(path: str | os.PathLike[str]) -> Iterator[bool]:
+    """Whether this process has what a lock file stands for to itself; its end, however it comes, gives it back.
+
+    Where the system has no such locks it always has.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with open(target, "w") as stream:
+        try:
+            import fcntl
+
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:  # Windows
+            pass
+        except OSError:
+            yield False
+            return
+        yield True
+
+
 def check_writable(path: str | os.PathLike[str]) -> None:
     """Refuses a place for a new file before any work is done for it.
 

@@ -33,7 +33,7 @@ from gcl.run import run_directory as files
 from gcl.run.result import Result, SeedRun
 from gcl.run.run_directory import RunDirectory
 from gcl.run.scoring import evaluate as score
-from gcl.run.scoring import resolve_evaluators, score_floors, split, validator
+from gcl.run.scoring import kept_floors, resolve_evaluators, split, validator
 from gcl.run.settings import read_yaml, settle, write_yaml
 from gcl.train.memory import reset_peak_memory
 from gcl.train.trainer import Trainer
@@ -229,7 +229,8 @@ def train(
     if seed_folders is None:
         seed_folders = len(settings["seeds"]) > 1
     evaluators = resolve_evaluators(settings)
-    floors, notes = score_floors(data.graph, settings, evaluators)
+    kept = None if folder is None else folder / files.FLOORS
+    floors, notes = kept_floors(kept, data.graph, settings, evaluators)
     runs: list[SeedRun] = []
     for seed in settings["seeds"]:
         place = None

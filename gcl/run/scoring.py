@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
+from gcl import __version__
 from gcl.core.context import Outputs
 from gcl.core.errors import ConfigError, DataError
-from gcl.core.graph import Graph
+from gcl.core.files import write_json
+from gcl.core.graph import HELD_ATTRIBUTES, Graph
 from gcl.core.report import Report
-from gcl.core.resolve import resolve
+from gcl.core.resolve import describe, resolve
+from gcl.data.fingerprint import graph_fingerprint
 from gcl.evaluate.floors import FLOORS
 from gcl.methods.method import Method
 from gcl.run.run_directory import to_cpu
@@ -58,6 +64,43 @@ def validator(
         return float(next(iter(evaluator.validate(outputs, held[name]).values())))
 
     return validate
+
+
+def kept_floors(
+    path: Path | None, graph: Graph, settings: Mapping[str, Any], evaluators: Mapping[str, Any]
+) -> tuple[dict[str, dict[str, Report]], list[str]]:
+    """:func:`score_floors`, read from a file where it has those of the same data and evaluators, else written to it."""
+    if path is None or not settings["floors"]:
+        return score_floors(graph, settings, evaluators)
+    key = _floors_key(graph, settings)
+    if path.is_file():
+        try:
+            kept = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:  # damaged: they are scored again
+            kept = {}
+        if kept.get("of") == key:
+            found = {
+                name: {row: Report.from_json(report) for row, report in rows.items()}
+                for name, rows in kept["floors"].items()
+            }
+            return found, kept["notes"]
+    floors, notes = score_floors(graph, settings, evaluators)
+    record = {name: {row: report.to_json() for row, report in rows.items()} for name, rows in floors.items()}
+    write_json(path, {"of": key, "floors": record, "notes": notes})
+    return floors, notes
+
+
+def _floors_key(graph: Graph, settings: Mapping[str, Any]) -> str:
+    """A checksum of all that floors depend on: the graph, what is held out of it, the evaluators, the first seed."""
+    digest = hashlib.sha256(graph_fingerprint(graph).encode())
+    held = {name: graph.attr(name) for name in HELD_ATTRIBUTES} | dict(graph.held)
+    for name, value in held.items():
+        if value is not None:
+            digest.update(f"{name} {value.dtype} {list(value.shape)}".encode())
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    about = {"evaluate": describe(dict(settings["evaluate"])), "seed": settings["seeds"][0], "version": __version__}
+    digest.update(json.dumps(about, sort_keys=True).encode())
+    return digest.hexdigest()
 
 
 def score_floors(

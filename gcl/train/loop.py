@@ -305,7 +305,7 @@ class Loop:
             self._save("last")
         kept = "nothing was kept" if self.store is None else f"resume the run in {self.store.folder.parent} to go on"
         clock = self.state.clock
-        raise KeyboardInterrupt(
+        raise self.interruption.error(
             f"interrupted in stage {clock.stage!r}, epoch {clock.epoch}, after step {clock.step}; {kept}"
         )
 

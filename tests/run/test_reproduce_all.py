@@ -1,0 +1,268 @@
+"""The queue of experiments: what comes first, when it stops, what it goes on with, what it writes."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+import yaml
+
+import gcl
+from gcl.core.errors import ConfigError, DataError
+from gcl.core.files import claimed
+from gcl.data.cards import read_card
+from gcl.report.reproductions import reproductions
+from gcl.run import reproduce_all as module
+from gcl.run.reproduce_all import experiments, reproduce_all
+from gcl.train.interruption import OutOfTime, stop_after
+
+
+def experiment(value, *, epochs=2, seeds=2, **more):
+    return {
+        "seeds": seeds,
+        "trainer": {"epochs": epochs, "checkpoint_every": 1},
+        "evaluate": {"accuracy": {"name": "classification", "num_splits": 2}},
+        "paper": {
+            "title": "A paper",
+            "figures": [{"evaluate": "accuracy", "metric": "accuracy", "value": value, "source": "its table", **more}],
+        },
+    }
+
+
+@pytest.fixture
+def shipped(tmp_path, monkeypatch):
+    """A folder of experiments in place of the shipped ones: two methods on two small graphs, and one without data."""
+    from gcl.data.resources import resource_folder
+
+    folder = tmp_path / "experiments"
+    for name, stem, record in (
+        ("grace", "karate", experiment(1.0)),
+        ("csgcl", "karate", experiment(99.0, std=0.5, note="on other nodes")),
+        ("grace", "cora", experiment(83.3)),
+        ("grace", "default", {"trainer": {"epochs": 7}}),
+    ):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        (folder / name / f"{stem}.yaml").write_text(yaml.safe_dump(record))
+    monkeypatch.setenv("GCL_DATA", str(tmp_path / "nothing"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    def find(name):
+        return folder if name == "experiments" else resource_folder(name)
+
+    for place in ("gcl.run.reproduce_all", "gcl.run.settings", "gcl.run.reproduce"):
+        monkeypatch.setattr(f"{place}.resource_folder", find)
+    return folder
+
+
+def test_everything_within_the_budget_is_done_and_written(shipped, tmp_path):
+    said = []
+    path = reproduce_all(tmp_path / "out", hours=0.5, say=said.append)
+    assert path == tmp_path / "out" / "RESULTS.md"
+    started = [line for line in said if "about" in line]
+    # the first seed of each before the second of any
+    assert [line.partition(",")[0] for line in started[:2]] == ["csgcl on node/karate", "grace on node/karate"] or [
+        line.partition(",")[0] for line in started[:2]
+    ] == ["grace on node/karate", "csgcl on node/karate"]
+    assert [line.partition("seed ")[2][0] for line in started] == ["0", "0", "1", "1"]
+    records = {each.stem: json.loads(each.read_text()) for each in (tmp_path / "out" / "records").glob("*.json")}
+    assert sorted(records) == ["csgcl-node-karate", "grace-node-karate"]
+    record = records["csgcl-node-karate"]
+    whole, comparison, _ = gcl.reproduce("csgcl", "karate", out=tmp_path / "whole")
+    assert record["comparison"] == json.loads(json.dumps(comparison))
+    assert record["seeds_wanted"] == 2
+    assert len(record["seconds"]) == 2
+    text = path.read_text()
+    (row,) = [line for line in text.splitlines() if line.startswith("| csgcl | node/karate |")]
+    ours = whole.scores["accuracy"]["trained"]
+    assert f"| 99.00 ± 0.50 | {100 * ours.mean('accuracy'):.2f} ± {100 * ours.std('accuracy'):.2f} |" in row
+    assert "| 2 of 2 |" in row
+    assert "- csgcl on node/karate, accuracy accuracy: " in text
+    assert "- csgcl on node/karate: on other nodes." in text
+    assert "- grace on node/cora: its data (node/cora.npz) are not here." in text
+    assert "grace on node/karate, accuracy accuracy" not in text.partition("## Below the paper")[2].partition("##")[0]
+    # and is not done again
+    said.clear()
+    reproduce_all(tmp_path / "out", hours=0.5, say=said.append)
+    assert said == []
+
+
+def test_a_run_that_is_out_of_time_goes_on_to_the_same_result(shipped, tmp_path, monkeypatch):
+    """The budget ends in the middle of the second epoch; the next call ends the run."""
+    record = experiment(1.0, epochs=6, seeds=1)
+    (shipped / "grace" / "karate.yaml").write_text(yaml.safe_dump(record))
+    whole, _, _ = gcl.reproduce("grace", "karate", out=tmp_path / "whole")
+    from gcl.train import interruption
+
+    checks = []
+    requested = interruption.Interruption.requested.fget
+
+    def after_three(self):
+        checks.append(self)
+        return len(checks) == 3 or requested(self)
+
+    monkeypatch.setattr(interruption.Interruption, "requested", property(after_three))
+    said = []
+    original = module.stop_after
+    reproduce_all(tmp_path / "out", hours=0.5, methods=["grace"], datasets=["karate"], say=said.append)
+    assert [line.rpartition(": ")[2] for line in said if "goes on" in line] == ["goes on later"]
+    assert original is stop_after
+    run = tmp_path / "out" / "grace-karate" / "seed-0"
+    assert torch.equal(gcl.open_run(run).outputs.main, whole.outputs.main)
+    found = json.loads((tmp_path / "out" / "records" / "grace-node-karate.json").read_text())
+    assert found["comparison"][0]["ours"] == round(100 * whole.scores["accuracy"]["trained"].mean("accuracy"), 3)
+
+
+def test_training_stops_at_the_deadline_with_a_checkpoint(tmp_path):
+    options = {"trainer": {"epochs": 10_000, "checkpoint_every": 0}, "evaluate": False, "out": tmp_path / "run"}
+    with pytest.raises(OutOfTime, match="resume the run"), stop_after(1.0), stop_after(50):
+        gcl.pipeline("grace", "karate", **options)
+    assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) < 10_000
+    assert list((tmp_path / "run" / "checkpoint").iterdir())
+    with stop_after(0.0):
+        pass
+    assert gcl.pipeline("grace", "karate", trainer={"epochs": 1}, evaluate=False).runs[0].fit["epochs"] == 1
+
+
+def test_what_gives_most_for_the_time_is_first(shipped, tmp_path):
+    def place(name, *, done=(), epoch=0, elapsed=0.0):
+        (each,) = experiments(tmp_path / "out", methods=[name], datasets=["karate"])
+        for seed, seconds in enumerate(done):
+            folder = each.folder / f"seed-{seed}"
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "result.json").write_text(json.dumps({"timing": {"seconds": {"train": seconds, "prepare": 1}}}))
+        if epoch:
+            folder = each.folder / f"seed-{len(done)}"
+            folder.mkdir(parents=True, exist_ok=True)
+            lines = [{"epoch": epoch, "timing": {"elapsed": elapsed}}]
+            (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)) + '\n{"epoch": 9, "tim')
+        return each
+
+    card = read_card("node/karate")
+    fresh = place("csgcl")
+    assert fresh.seconds_left(card) == 1.0  # a guess, by the size
+    begun = place("csgcl", epoch=1, elapsed=30.0)  # of two epochs
+    assert begun.seconds_left(card) == pytest.approx(30.0)
+    assert begun.gain(card) == pytest.approx(1 / 30)
+    known = place("grace", done=[9.0])
+    assert known.finished == [0]
+    assert known.next_seed == 1
+    assert known.seconds_left(card) == pytest.approx(10.0)
+    assert known.gain(card) == pytest.approx(1 / 2 / 10)
+    assert place("grace", done=[9.0], epoch=1, elapsed=6.0).seconds_left(card) == pytest.approx(4.0)
+    assert place("grace", done=[9.0, 9.0]).next_seed is None
+
+
+def test_an_experiment_that_fails_does_not_end_the_queue(shipped, tmp_path, monkeypatch):
+    original = module.reproduce
+
+    def failing(name, dataset, **options):
+        if name == "grace":
+            raise DataError("a hole in the graph")
+        return original(name, dataset, **options)
+
+    monkeypatch.setattr(module, "reproduce", failing)
+    said = []
+    path = reproduce_all(tmp_path / "out", hours=0.5, seeds=1, say=said.append)
+    assert "failed: grace on node/karate: a hole in the graph" in said
+    text = path.read_text()
+    assert "- grace on node/karate: a hole in the graph." in text
+    assert "| csgcl | node/karate |" in text
+    assert "| 1 of 1 |" in text
+
+
+def test_what_another_process_is_at_is_passed_over(shipped, tmp_path):
+    said = []
+    with claimed(tmp_path / "out" / "grace-karate.lock"):
+        reproduce_all(tmp_path / "out", hours=0.5, seeds=1, say=said.append)
+    assert "passed over: grace on node/karate, which another process is at" in said
+    assert [each.name for each in (tmp_path / "out" / "records").iterdir()] == ["csgcl-node-karate.json"]
+
+
+def test_an_interrupted_queue_writes_what_it_has(shipped, tmp_path, monkeypatch):
+    original, calls = module.reproduce, []
+
+    def interrupted(name, dataset, **options):
+        calls.append(name)
+        if len(calls) == 2:
+            raise KeyboardInterrupt("enough")
+        return original(name, dataset, **options)
+
+    monkeypatch.setattr(module, "reproduce", interrupted)
+    with pytest.raises(KeyboardInterrupt, match="enough"):
+        reproduce_all(tmp_path / "out", hours=0.5)
+    text = (tmp_path / "out" / "RESULTS.md").read_text()
+    assert sum(line.startswith(("| grace", "| csgcl")) for line in text.splitlines()) == 1
+    assert "1 of 2 seeds" in text
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"hours": 0}, "hours"),
+        ({"hours": float("nan")}, "hours"),
+        ({"hours": 1, "methods": ["graze"]}, "no experiment with a paper's figure for method 'graze'"),
+        ({"hours": 1, "datasets": ["pubmed"]}, "for dataset 'pubmed'"),
+    ],
+)
+def test_wrong_queues_are_refused(shipped, tmp_path, wrong, said):
+    with pytest.raises(ConfigError, match=said):
+        reproduce_all(tmp_path / "out", **wrong)
+
+
+def test_every_shipped_experiment_is_in_the_queue(tmp_path):
+    found = experiments(tmp_path)
+    assert len({each.key for each in found}) == len(found) > 50
+    assert all(each.seeds >= 1 for each in found)
+    assert {"csgcl", "grace", "pamc", "meow", "lightgcn", "pot-grace"} <= {each.name for each in found}
+    assert all(each.seconds_left(read_card(each.dataset)) >= 1 for each in found)
+
+
+def test_a_shortfall_has_its_line():
+    line = {
+        "evaluate": "linear", "metric": "accuracy", "paper": 90.0, "paper_std": 0.5, "ours": 88.0, "ours_std": 1.0,
+        "difference": -2.0, "seeds": [0, 1], "floors": {"raw features": 70.0, "A²X": 88.5}, "protocol": "linear",
+        "note": None,
+    }  # fmt: skip
+    record = {
+        "experiment": "grace", "dataset": "node/cora", "seeds_wanted": 5, "comparison": [line],
+        "oracle": {"linear": {"accuracy": 91.0}}, "seconds": [60.0, 120.0], "peak_memory_bytes": 2**30,
+        "environment": {"processor": "a CPU", "threads": 2, "commit": "abc"},
+    }  # fmt: skip
+    text = reproductions([record], [("csgcl on node/wikics", "its data are not here")])
+    assert (
+        "| grace | node/cora | linear accuracy, linear | 90.00 ± 0.50 | 88.00 ± 1.00 | -2.00 | 2 of 5 | A²X 88.50 | "
+        "91.00 | 1.5 | 1024 |" in text
+    )
+    assert (
+        "- grace on node/cora, linear accuracy: 2.00 below, 2.0 of the larger deviation; 3 of 5 seeds are not run; not "
+        "above the floor 'A²X'." in text
+    )
+    assert "- csgcl on node/wikics: its data are not here." in text
+
+
+def test_floors_are_scored_once_for_all_seeds_of_a_folder(shipped, tmp_path, monkeypatch):
+    """But again where the evaluators or the labels are others, or what was kept is damaged."""
+    from gcl.run import scoring
+
+    calls, original = [], scoring.score_floors
+    monkeypatch.setattr(scoring, "score_floors", lambda *given: calls.append(1) or original(*given))
+    whole, _, _ = gcl.reproduce("grace", "karate", out=tmp_path / "out", seeds=[0])
+    again, _, _ = gcl.reproduce("grace", "karate", out=tmp_path / "out", seeds=[0, 1])
+    assert len(calls) == 1
+    for row in ("raw features", "A²X"):
+        before, after = (result.floors["accuracy"][row] for result in (whole, again))
+        assert before.values == after.values
+        assert before.protocol == after.protocol
+    kept = tmp_path / "out" / "floors.json"
+    kept.write_text(kept.read_text()[:50])
+    third, _, _ = gcl.reproduce("grace", "karate", out=tmp_path / "out", seeds=[0])
+    assert len(calls) == 2
+    assert third.floors["accuracy"]["A²X"].values == whole.floors["accuracy"]["A²X"].values
+    settings = dict(whole.settings)
+    data = gcl.load_dataset("karate")
+    keys = {scoring._floors_key(data.graph, settings)}
+    keys.add(scoring._floors_key(data.graph.with_node_attrs(y=data.y.flip(0)), settings))
+    keys.add(scoring._floors_key(data.graph, {**settings, "seeds": [3]}))
+    keys.add(scoring._floors_key(data.graph, {**settings, "evaluate": {}}))
+    assert len(keys) == 4
