@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gcl.run.cluster import cluster
     from gcl.run.pipeline import pipeline, resume
     from gcl.run.recommend import recommend
+    from gcl.run.report import write_report
     from gcl.run.reproduce import reproduce
     from gcl.run.result import Result
     from gcl.run.run_directory import Run, open_run
@@ -31,6 +32,7 @@ _HOMES = {
     "recommend": "gcl.run.recommend",
     "reproduce": "gcl.run.reproduce",
     "resume": "gcl.run.pipeline",
+    "write_report": "gcl.run.report",
 }
 
 __all__ = [
@@ -45,6 +47,7 @@ __all__ = [
     "recommend",
     "reproduce",
     "resume",
+    "write_report",
 ]
 
 

@@ -10,7 +10,7 @@ from typing import NoReturn, TextIO
 import typer
 
 from gcl import __version__
-from gcl.cli import certify, cluster, data, doctor, embed, evaluate, methods, recommend, reproduce, train
+from gcl.cli import certify, cluster, data, doctor, embed, evaluate, methods, recommend, report, reproduce, train
 from gcl.core.errors import GCLError
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ app.command("cluster")(cluster.cluster)
 app.command("embed")(embed.embed)
 app.command("recommend")(recommend.recommend)
 app.command("certify")(certify.certify)
+app.command("report")(report.report)
 app.command("reproduce")(reproduce.reproduce)
 app.add_typer(data.app, name="data")
 app.command("methods")(methods.methods)

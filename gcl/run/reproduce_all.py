@@ -285,7 +285,7 @@ def _record(experiment: Experiment, result: Any, comparison: list[dict[str, Any]
         "epochs": [run.fit["epochs"] for run in result.runs],
         "seconds": [sum(run.cost["seconds"].values()) for run in result.runs],
         "peak_memory_bytes": max(peaks) if peaks else None,
-        "environment": {key: result.environment.get(key) for key in ("commit", "processor", "threads", "torch")},
+        "environment": {key: result.environment.get(key) for key in ("commit", "processor", "threads")},
     }
 
 

@@ -1,0 +1,211 @@
+"""The page of a run."""
+
+from __future__ import annotations
+
+import html.parser
+import re
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+import gcl
+from gcl.core.errors import CheckpointError, ConfigError, MissingDependencyError, OutputError
+from gcl.report.projection import project
+from gcl.run.report import write_report
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Two runs on one graph, the first with two seeds."""
+    folder = tmp_path_factory.mktemp("runs")
+    quick = {"classification": {"num_splits": 3}}
+    options = {"trainer": {"epochs": 4, "select": "validation", "validate_every": 2}, "evaluate": quick}
+    first = gcl.pipeline("csgcl", "karate", seeds=2, out=folder / "first", **options)
+    second = gcl.pipeline("grace", "karate", seeds=1, out=folder / "second", loss={"temperature": 0.9}, **options)
+    return folder, first, second
+
+
+class Page(html.parser.HTMLParser):
+    """Headings, table rows, and every reference that a page makes."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.headings, self.rows, self.references, self.tags, self._cell = [], [], [], [], None
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.references += [value for name, value in attrs if name in ("src", "href", "xlink:href", "srcset")]
+        if tag == "tr":
+            self.rows.append([])
+        self._cell = tag if tag in ("td", "th", "h1", "h2", "h3") else self._cell
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag):
+        self._cell = None if tag == self._cell else self._cell
+
+    def handle_data(self, data):
+        if self._cell in ("td", "th"):
+            self.rows[-1][-1] += data
+        elif self._cell:
+            self.headings.append(data.strip())
+
+
+def read(path):
+    text = path.read_text(encoding="utf-8")
+    return text, Page(text)
+
+
+def test_a_run_of_several_seeds(runs, tmp_path):
+    folder, first, _ = runs
+    text, page = read(write_report([folder / "first"], tmp_path / "page.html", projection="pca"))
+    assert page.headings[0] == "csgcl on node/karate"
+    assert {"Scores", "Training", "Embeddings", "Communities", "Diagnostics and cost", "Configuration"} <= {
+        *page.headings
+    }
+    assert {"by label", "by community", "loss", "validation"} <= {*page.headings}
+    assert "What differs between the configurations" not in page.headings
+    rows = {row[0]: row[1:] for row in page.rows}
+    report = first.scores["classification"]["trained"]
+    # the first table is of the first evaluator
+    (trained, _clusters) = [row for row in page.rows if row[0] == "trained"]
+    assert trained[1] == f"{100 * report.mean('accuracy'):.2f} ± {100 * report.std('accuracy'):.2f}"
+    floor = first.scores["classification"]["A²X"]
+    assert f"{100 * floor.mean('accuracy'):.2f}" in next(row for row in page.rows if row[0] == "A²X")[1]
+    assert rows["seed 1"][-1].isdigit()
+    assert text.count("data:image/png;base64,") == 2
+    assert len([tag for tag in page.tags if tag == "svg"]) == 3
+    assert "drop_prob: 0.3" in text  # the configuration
+    assert "torch-geometric" in text
+
+
+def test_the_page_needs_nothing_else_and_is_the_same_every_time(runs, tmp_path):
+    folder, _, _ = runs
+    text, page = read(write_report([folder / "first", folder / "second"], tmp_path / "page.html", projection="pca"))
+    assert all(reference.startswith(("data:", "#")) for reference in page.references)
+    assert "script" not in page.tags
+    assert "link" not in page.tags
+    assert not re.findall(r"url\((?!#)", text)
+    again = write_report([folder / "first", folder / "second"], tmp_path / "again.html", projection="pca")
+    assert again.read_text(encoding="utf-8") == text
+    ids = re.findall(r'\bid="([^"]+)"', text)
+    assert ids
+    assert len(set(ids)) == len(ids)
+
+
+def test_two_runs_side_by_side(runs, tmp_path):
+    folder, _, _ = runs
+    _, page = read(write_report([folder / "first", folder / "second"], tmp_path / "page.html", projection="none"))
+    names = [row[0] for row in page.rows]
+    assert names.count("raw features") == 2  # once for each evaluator, since both have the same
+    for name in ("trained, first", "trained, second", "untrained, first"):
+        assert names.count(name) == 2, name
+    assert "What differs between the configurations" in page.headings
+    differs = {row[0]: row[1:] for row in page.rows}
+    assert differs["method.loss.temperature"][1].strip() == "0.9"
+    assert "trainer.epochs" not in differs
+    assert "Embeddings" not in page.headings
+    assert page.headings[0] == "csgcl on node/karate and grace on node/karate"
+
+
+def test_without_the_data_it_has_the_rest_and_says_so(tmp_path):
+    graph = tmp_path / "mine.npz"
+    np.savez(graph, edge_index=np.array([[0, 1, 2, 3, 4], [1, 2, 3, 4, 5]]), x=np.eye(6, dtype=np.float32))
+    gcl.pipeline("grace", graph, trainer={"epochs": 2}, out=tmp_path / "run")
+    graph.unlink()
+    text, page = read(write_report([tmp_path / "run"]))
+    assert (tmp_path / "run" / "report.html").is_file()
+    assert "have no labels and no communities" in text
+    assert "Nothing was scored." in text
+    assert "by label" not in page.headings
+    assert "Embeddings" in page.headings
+
+
+def test_words_of_the_data_are_escaped(tmp_path):
+    graph = tmp_path / "<script>alert(1)<" / "script>.npz"
+    graph.parent.mkdir(parents=True)
+    np.savez(graph, edge_index=np.array([[0, 1, 2, 3], [1, 2, 3, 0]]), x=np.eye(4, dtype=np.float32))
+    gcl.pipeline("grace", graph, trainer={"epochs": 1}, out=tmp_path / "run")
+    text, page = read(write_report([tmp_path / "run"], projection="none"))
+    assert "script" not in page.tags
+    assert "&lt;script&gt;" in text
+
+
+def test_a_recommender_and_its_users_and_items(tmp_path):
+    gcl.pipeline("bpr_mf", "davis", trainer={"epochs": 2}, out=tmp_path / "run")
+    _, page = read(write_report([tmp_path / "run"], projection="pca"))
+    assert "users and items" in page.headings
+    assert any(row[0] == "popularity" for row in page.rows)
+
+
+def test_the_papers_figure_of_a_shipped_experiment(tmp_path, monkeypatch):
+    config = {
+        "trainer": {"epochs": 1},
+        "evaluate": {"acc": {"name": "classification", "num_splits": 2}},
+        "paper": {
+            "figures": [{"evaluate": "acc", "value": 90.0, "std": 0.5, "source": "a table", "note": "other nodes"}]
+        },
+    }
+    result = gcl.pipeline("grace", "karate", config=config, out=tmp_path / "run")
+    text, page = read(write_report([tmp_path / "run"], projection="none"))
+    (row,) = [row for row in page.rows if row[0] == "acc, accuracy"]
+    ours = 100 * result.scores["acc"]["trained"].mean("accuracy")
+    assert row[1] == "90.00 ± 0.50"
+    assert row[3] == f"{ours - 90:+.2f}"
+    assert "a table; other nodes" in text
+
+
+def test_many_nodes_are_sampled(runs, tmp_path):
+    folder, _, _ = runs
+    text, _ = read(write_report([folder / "second"], tmp_path / "page.html", projection="pca", max_nodes=10))
+    assert "10 of 34 drawn" in text
+
+
+@pytest.mark.parametrize("kind", ["tsne", "pca"])
+@pytest.mark.parametrize("shape", [(1, 4), (2, 1), (3, 5), (50, 8), (50, 1)])
+def test_projections(kind, shape):
+    z = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    flat = project(z, kind)
+    assert flat.shape == (shape[0], 2)
+    assert np.isfinite(flat).all()
+    assert np.array_equal(flat, project(z, kind))
+
+
+def test_what_cannot_be_shown_is_refused(runs, tmp_path, monkeypatch):
+    folder, _, _ = runs
+    with pytest.raises(ConfigError, match="at least"):
+        write_report([])
+    with pytest.raises(ConfigError, match="twice"):
+        write_report([folder / "first", folder / "first"], tmp_path / "page.html")
+    with pytest.raises(ConfigError, match="tsne"):
+        write_report([folder / "first"], tmp_path / "page.html", projection="umap")
+    with pytest.raises(ConfigError, match="max_nodes"):
+        write_report([folder / "first"], tmp_path / "page.html", max_nodes=1)
+    with pytest.raises(ConfigError, match="not a run folder"):
+        write_report([tmp_path / "nothing"], tmp_path / "page.html")
+    (tmp_path / "mine.html").write_text("mine")
+    with pytest.raises(OutputError, match="exists"):
+        write_report([folder / "first"], tmp_path / "mine.html")
+    assert (tmp_path / "mine.html").read_text() == "mine"
+    write_report([folder / "first"], tmp_path / "mine.html", projection="none", overwrite=True)
+    shutil.copytree(folder / "second", tmp_path / "unfinished")
+    (tmp_path / "unfinished" / "report.json").unlink()
+    with pytest.raises(ConfigError, match="let the run end"):
+        write_report([tmp_path / "unfinished"])
+    (tmp_path / "unfinished" / "model.safetensors").unlink()
+    with pytest.raises(CheckpointError, match="not trained to the end"):
+        write_report([tmp_path / "unfinished"])
+    monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
+    with pytest.raises(MissingDependencyError, match=r"torch-gcl\[plot\]"):
+        write_report([folder / "first"], tmp_path / "page.html")
+
+
+def test_one_seed_of_several_is_the_run(runs, tmp_path):
+    folder, _, _ = runs
+    whole, _ = read(write_report([folder / "first"], tmp_path / "whole.html", projection="none"))
+    text, page = read(write_report([folder / "first" / "seed-1"], tmp_path / "page.html", projection="none"))
+    assert text.replace("seed-1", "first") == whole
+    assert {"seed 0", "seed 1"} <= {row[0] for row in page.rows}
