@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from gcl.cli.common import AsJson, DataRoot, print_json
 
-app = typer.Typer(help="List the datasets and show their cards.", no_args_is_help=True)
+app = typer.Typer(help="List the datasets, show their cards, fetch some.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -34,7 +35,10 @@ def list_(
         table.add_row(record["name"], record["available"], _size(record["statistics"]), record["title"])
     Console().print(table)
     if any(record["available"] == "missing" for record in records):
-        typer.echo("Those missing need files: give their folder with --data-root or in GCL_DATA.")
+        typer.echo(
+            "Those missing need files: give their folder with --data-root or in GCL_DATA, or fetch them by "
+            "`gcl data prepare NAME` where the card names a source."
+        )
 
 
 @app.command()
@@ -62,6 +66,22 @@ def info(
             typer.echo(f"{key:<12} {_plain(value)}")
     if verify and record["verified"] is False:
         raise DataError(f"{record['path']} has another checksum than the card of {record['name']}; get the file again")
+
+
+@app.command()
+def prepare(
+    name: Annotated[str, typer.Argument(help="A dataset's name.")],
+    raw: Annotated[
+        Path | None,
+        typer.Option(help="What was fetched already: the root folder of PyG's class, or OGB's zip file or folder."),
+    ] = None,
+    data_root: DataRoot = None,
+) -> None:
+    """Fetch a dataset through PyG or from OGB, check it against its card, and store it in a data root."""
+    from gcl.data.prepare import prepare_dataset
+
+    path = prepare_dataset(name, raw=raw, data_root=data_root, say=lambda line: typer.echo(line, err=True))
+    typer.echo(f"{path}")
 
 
 def _size(statistics: dict[str, Any]) -> str:

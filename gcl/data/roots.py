@@ -38,6 +38,8 @@ def require_archive(card: Card, data_root: str | os.PathLike[str] | None = None)
         places = " or ".join(str(root) for root in data_roots(data_root))
         given = f', or pass the graph of {card.obtain} with name="{card.name}"'
         other = given if card.obtain.startswith("torch_geometric") else ""
+        if card.obtain.startswith(("torch_geometric", "ogb ")):
+            other = f", fetch it by `gcl data prepare {card.name}`{other}"
         free = "rec/blocks and rec/davis" if card.collection == "rec" else "digits and karate"
         raise DataError(
             f"dataset {card.name} needs the file {card.file}, which is not in {places}; name the folder that has it "

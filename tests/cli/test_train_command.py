@@ -175,6 +175,8 @@ def test_lists_and_doctor(gcl):
     assert records["node/digits"]["available"] == "embedded"
     assert records["node/cora"]["available"] == "missing"
     assert "scikit-learn" in gcl("data", "info", "digits").out
+    assert "no public source" in gcl("data", "prepare", "yelp2018").err
+    assert "gcl data prepare node/cora" in gcl("train", "grace", "cora").err
     Path("own").mkdir()
     Path("own/edges.csv").write_text("source,target\n0,1\n1,2\n")
     assert "own" in gcl("data", "info", "own").out
