@@ -57,14 +57,14 @@ def user_metrics(
 
     With :math:`T_u` the held items of a user and :math:`h_r` 1 where the item at rank r is one of them, else 0:
 
-    ============  ==================================================================================================
-    ``recall``    :math:`\sum_{r \le K} h_r / |T_u|`: at most :math:`\min(K, |T_u|) / |T_u|`
-    ``ndcg``      :math:`\sum_{r \le K} h_r / \log_2(r + 1)` over its value for a perfect list,
-                  :math:`\sum_{r \le \min(K, |T_u|)} 1 / \log_2(r + 1)`
-    ``precision`` :math:`\sum_{r \le K} h_r / K`, also where the list is shorter than K
-    ``mrr``       one over the rank of the first hit, 0 without one up to K
-    ``hit_rate``  1 with a hit up to K, else 0
-    ============  ==================================================================================================
+    =============  =================================================================================================
+    ``recall``     :math:`\sum_{r \le K} h_r / |T_u|`: at most :math:`\min(K, |T_u|) / |T_u|`
+    ``ndcg``       :math:`\sum_{r \le K} h_r / \log_2(r + 1)` over its value for a perfect list,
+                   :math:`\sum_{r \le \min(K, |T_u|)} 1 / \log_2(r + 1)`
+    ``precision``  :math:`\sum_{r \le K} h_r / K`, also where the list is shorter than K
+    ``mrr``        one over the rank of the first hit, 0 without one up to K
+    ``hit_rate``   1 with a hit up to K, else 0
+    =============  =================================================================================================
 
     Wang et al., *Neural Graph Collaborative Filtering*, SIGIR 2019; recall and NDCG as the authors of LightGCL (Cai et
     al., ICLR 2023) compute them.

@@ -25,9 +25,7 @@ class AdaMEOW(MetaPathContrast):
     authors' for ACM, but for its meta-paths and the neighbours kept along each.
 
     Args:
-        metapaths, top, counts, ties, keep_self, num_walks, orientation, edge_drop, feature_mask, normalize_features,
-            encoder, projector, loss, anchor_view, anchors: see
-            :class:`~gcl.methods.metapath_contrast.MetaPathContrast`.
+        all others: see :class:`~gcl.methods.metapath_contrast.MetaPathContrast`.
 
     Raises:
         ConfigError: a value out of range.

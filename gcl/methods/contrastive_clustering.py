@@ -38,8 +38,7 @@ class ContrastiveClustering(DeepClustering):
         num_walks: estimate the weights of the positives by so many random walks from each node
             (:func:`gcl.ops.transition_weights.walk_weights`), where there are too many of them; ``None`` = exact.
         reconstruction_weight: :math:`\lambda`, 0 or more.
-        num_clusters, embedding_dim, hidden_channels, pretrain_epochs, pretrain_batch_size, pretrain_learning_rate,
-            cluster_weight, n_init, history: see :class:`~gcl.methods.deep_clustering.DeepClustering`.
+        all others: see :class:`~gcl.methods.deep_clustering.DeepClustering`.
 
     Raises:
         ConfigError: a value out of range, or a loss that needs something else.

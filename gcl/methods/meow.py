@@ -17,9 +17,7 @@ class MEOW(MetaPathContrast):
     authors' for ACM, but for its meta-paths, the neighbours kept and the shares of arcs dropped along each.
 
     Args:
-        metapaths, top, counts, ties, keep_self, num_walks, orientation, edge_drop, feature_mask, normalize_features,
-            encoder, projector, loss, anchor_view, anchors: see
-            :class:`~gcl.methods.metapath_contrast.MetaPathContrast`.
+        all others: see :class:`~gcl.methods.metapath_contrast.MetaPathContrast`.
 
     Raises:
         ConfigError: a value out of range.

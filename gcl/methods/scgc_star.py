@@ -22,9 +22,7 @@ class SCGCStar(ContrastiveClustering):
     authors' for USPS.
 
     Args:
-        num_clusters, contrast_weight, contrast, order, hops, top, num_walks, reconstruction_weight, cluster_weight,
-            embedding_dim, hidden_channels, pretrain_epochs, pretrain_batch_size, pretrain_learning_rate, n_init,
-            history: see :class:`~gcl.methods.contrastive_clustering.ContrastiveClustering`.
+        all others: see :class:`~gcl.methods.contrastive_clustering.ContrastiveClustering`.
 
     Raises:
         ConfigError: a value out of range.

@@ -33,8 +33,7 @@ class SDCN(DeepClustering):
 
     Args:
         graph_weight: :math:`\gamma`, 0 or more.
-        num_clusters, embedding_dim, hidden_channels, pretrain_epochs, pretrain_batch_size, pretrain_learning_rate,
-            cluster_weight, n_init, history: see :class:`~gcl.methods.deep_clustering.DeepClustering`.
+        all others: see :class:`~gcl.methods.deep_clustering.DeepClustering`.
 
     Raises:
         ConfigError: a value out of range.
