@@ -1,11 +1,13 @@
 """GRACE with all pairs, with sampled anchors, and with clusters in place of negatives, at equal epochs.
 
     python -m benchmarks.negatives_study node/cora --out study [--seeds 3] [--clusters 50]
+    python -m benchmarks.negatives_study node/cora --out study --epochs 200 --seeds 5 \
+        --variants "all pairs" "1,024 anchors" "512 anchors" "256 anchors"
 
-trains each variant with GRACE's settings for the dataset and gives accuracy (linear probe on 20 random splits), seconds
-an epoch and peak memory of the process that trained it. Then it trains with all pairs once more, and at a few epochs
-compares the gradient of each variant's negative term with the exact one, by cosine, at the projections of two fresh
-views. One record a run goes to ``--records``, by default ``experiments/results/negatives``; what has a record of as
+trains each variant (or those named) with GRACE's settings for the dataset and gives accuracy (linear probe on 20 random
+splits), seconds an epoch and peak memory of the process that trained it. Then it trains with all pairs once more, and
+at a few epochs compares the gradient of each variant's negative term with the exact one, by cosine, at the projections
+of two fresh views. One record a run goes to ``--records``, by default ``experiments/results/negatives``; what has a record of as
 many epochs is not run again, and an unfinished run in ``--out`` is resumed. Times count only where nothing else runs.
 """
 
@@ -44,6 +46,8 @@ def variants(clusters: int) -> dict[str, dict[str, Any]]:
     return {
         EXACT: {},
         "1,024 anchors": {"anchors": 1024},
+        "512 anchors": {"anchors": 512},
+        "256 anchors": {"anchors": 256},
         f"PamC, k-means with {clusters}": {"loss": {"proxy": "meta_nodes", "num_clusters": clusters}},
         "PamC, communities": {"loss": {"proxy": "meta_nodes"}},
         f"blocks, k-means with {clusters}": {"loss": {"num_clusters": clusters}},
@@ -60,22 +64,29 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--clusters", type=int, default=50)
     parser.add_argument("--epochs", type=int, help="in place of the settings'")
+    parser.add_argument(
+        "--variants", nargs="+", metavar="VARIANT", help="only these, without the comparison of gradients"
+    )
     parser.add_argument("--one", nargs=2, metavar=("VARIANT", "SEED"), help="train this alone and print its record")
     given = parser.parse_args()
     if given.one:
         print(json.dumps(train(given, given.one[0], int(given.one[1]))))
         return
+    known_names = variants(given.clusters)
+    for name in given.variants or ():
+        if name not in known_names:
+            parser.error(f"there is no variant {name!r}; there are: {', '.join(map(repr, known_names))}")
     path = given.records / f"{given.dataset.rpartition('/')[2]}.json"
     record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"runs": [], "cosines": {}}
     epochs = planned_epochs(given)
     done = {(run["variant"], run["seed"], run["planned_epochs"]) for run in record["runs"]}
     for seed in range(given.seeds):
-        for name in variants(given.clusters):
+        for name in given.variants or known_names:
             if (name, seed, epochs) not in done:
                 record["runs"].append(apart(name, seed))
                 write_json(path, record)
     known = record["cosines"].setdefault(str(epochs), {})
-    if any(name not in known for name in variants(given.clusters) if name != EXACT):
+    if given.variants is None and any(name not in known for name in known_names if name != EXACT):
         known.update(cosines(given))
         write_json(path, record)
     print("\n".join(table(record, epochs)))

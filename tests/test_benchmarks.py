@@ -238,11 +238,14 @@ def test_the_study_of_negatives_knows_its_runs_by_their_epochs(tmp_path, monkeyp
         negatives_study.main()
         return list(calls)
 
-    assert len(study("--epochs", "10")) == 7
-    assert len(study()) == 7  # of the settings: 200 epochs
+    assert study("--variants", "256 anchors", "--epochs", "5") == [("256 anchors", 0, 5)]
+    with pytest.raises(SystemExit):
+        study("--variants", "257 anchors")
+    assert len(study("--epochs", "10")) == 9
+    assert len(study()) == 9  # of the settings: 200 epochs
     assert study("--epochs", "10") == study() == []
     record = json.loads((tmp_path / "karate.json").read_text())
-    assert {run["planned_epochs"] for run in record["runs"]} == {10, 200}
+    assert {run["planned_epochs"] for run in record["runs"]} == {5, 10, 200}
     assert set(record["cosines"]) == {"10", "200"}
     assert "| all pairs | 20.00 |" in "\n".join(negatives_study.table(record, 200))
     assert len(study("--clusters", "9")) == 3  # two variants, and cosines with them

@@ -77,7 +77,11 @@ def test_every_card_is_whole():
         assert (card.sha256 is None) == (card.embedded or name in not_in_the_root)
         if card.sha256 is not None:
             assert len(card.sha256) == 64
-        assert card.embedded or card.obtain == "data root only" or card.obtain.startswith(("torch_geometric.datasets.", "ogb "))
+        assert (
+            card.embedded
+            or card.obtain == "data root only"
+            or card.obtain.startswith(("torch_geometric.datasets.", "ogb "))
+        )
 
 
 @pytest.mark.parametrize("content", ["a: [", "just text", "name: node/x\n", "- 1\n"])
