@@ -7,8 +7,9 @@
 trains each variant (or those named) with GRACE's settings for the dataset and gives accuracy (linear probe on 20 random
 splits), seconds an epoch and peak memory of the process that trained it. Then it trains with all pairs once more, and
 at a few epochs compares the gradient of each variant's negative term with the exact one, by cosine, at the projections
-of two fresh views. One record a run goes to ``--records``, by default ``experiments/results/negatives``; what has a record of as
-many epochs is not run again, and an unfinished run in ``--out`` is resumed. Times count only where nothing else runs.
+of two fresh views. One record a run goes to ``--records``, by default ``experiments/results/negatives``; what has a
+record of as many epochs is not run again, and an unfinished run in ``--out`` is resumed. Times count only where nothing
+else runs.
 """
 
 from __future__ import annotations
