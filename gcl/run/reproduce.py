@@ -144,10 +144,17 @@ def _claim(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
 def _meant(record: Mapping[str, Any]) -> dict[str, Any]:
     """A recorded configuration with every option of its parts, and without what may differ between runs."""
     meant = {key: value for key, value in record.items() if key not in ("seeds", "paper", "data_root")}
-    try:
-        for slot in ("method", "trainer"):
-            meant[slot] = normalise(slot, record[slot])
-        meant["evaluate"] = {name: normalise("evaluator", spec) for name, spec in record["evaluate"].items()}
-    except (KeyError, ConfigError):  # then it is compared as it stands
-        return meant
+    for slot in ("method", "trainer"):
+        meant[slot] = _normal(slot, record.get(slot))
+    evaluators = record.get("evaluate")
+    if isinstance(evaluators, Mapping):
+        meant["evaluate"] = {name: _normal("evaluator", spec) for name, spec in evaluators.items()}
     return meant
+
+
+def _normal(slot: str, spec: Any) -> Any:
+    """A specification with every option; one that is not understood any more as it stands."""
+    try:
+        return normalise(slot, spec)
+    except ConfigError:
+        return spec
