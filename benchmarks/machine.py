@@ -22,7 +22,7 @@ def describe_machine() -> dict[str, Any]:
     record["instructions"] = torch.backends.cpu.get_cpu_capability()
     record["caches"] = _caches()
     record["memory_gib"] = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
-    record["date"] = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+    record["date"] = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
     record["load"] = [round(value, 2) for value in os.getloadavg()]
     return record
 

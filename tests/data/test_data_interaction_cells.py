@@ -137,7 +137,7 @@ def test_dates():
     value, bad = dates(block, block.start, block.end)
     assert np.flatnonzero(bad).tolist() == [3, 4, 5, 6, 7, 8, 9, 10]
     for at in (0, 1, 2, 11):
-        moment = datetime.datetime.fromisoformat(words[at].removesuffix("Z")).replace(tzinfo=datetime.timezone.utc)
+        moment = datetime.datetime.fromisoformat(words[at].removesuffix("Z")).replace(tzinfo=datetime.UTC)
         assert value[at] == round(moment.timestamp() * 1e6)
     good = cells(words[:2])
     assert dates(good, good.start, good.end)[1] is None
