@@ -44,6 +44,7 @@ from gcl.data.names import resolve_name
 from gcl.report.environment import describe_environment
 from gcl.run.pipeline import check, configure
 from gcl.run.run_directory import RunDirectory
+from gcl.run.settings import experiment_file, read_yaml
 
 RECORDS = Path(__file__).resolve().parent.parent / "experiments" / "results" / "recommendation"
 LABELS = {
@@ -82,12 +83,13 @@ class Job:
     fixed: Mapping[str, Any]
     budget: Mapping[str, Any]
     seed: int
+    shipped: str = ""  # a digest of the settings of the method on this dataset, which the package has
 
     @property
     def name(self) -> str:
         """Of its file and folder."""
         tried = "-".join(f"{value:g}" for value in self.setting.values())
-        about = json.dumps([self.setting, self.fixed, self.budget], sort_keys=True)
+        about = json.dumps([self.setting, self.fixed, self.budget, self.shipped], sort_keys=True)
         return f"{self.method}-{tried}-{hashlib.sha256(about.encode()).hexdigest()[:8]}-seed-{self.seed}"
 
     @property
@@ -124,6 +126,7 @@ class Job:
             "setting": self.setting,
             "fixed": dict(self.fixed),
             "budget": dict(self.budget),
+            "shipped": self.shipped,
             "seed": self.seed,
             "validation": max(point["validation"] for point in curve),
             "test": {metric: report.mean(metric) for metric in METRICS},
@@ -149,9 +152,10 @@ class Study:
             "patience": PATIENCE if patience is None and minutes is None else patience,
             "validate_every": given.validate_every,
         }
+        self.shipped = shipped_digest(method, dataset)
 
     def job(self, setting: Setting, seed: int) -> Job:
-        return Job(self.dataset, self.method, setting, self.fixed, self.budget, seed)
+        return Job(self.dataset, self.method, setting, self.fixed, self.budget, seed, self.shipped)
 
     def jobs(self) -> Iterator[list[Job]]:
         """Stages: the trials one after the other, then the seeds of what they chose.
@@ -168,7 +172,7 @@ class Study:
     def _trials(self) -> Iterator[Any]:
         name, published = PUBLISHED[self.method]
         if self.given.like:
-            yield lambda _: [_chosen_on(self.given.records, self.given.like, self.method)]
+            yield lambda _: [_chosen_on(self.given.records, self.given.like, self.method, self.fixed)]
             return
         yield lambda _: [{"learning_rate": rate, name: published} for rate in self.given.learning_rates]
         if not self.given.published:
@@ -228,6 +232,8 @@ def _fixed(pairs: Sequence[str]) -> dict[str, dict[str, Any]]:
         owner, _, key = name.partition(".")
         if owner not in LABELS or not key or not value:
             raise ValueError(f"--set takes METHOD.NAME=VALUE, got {pair!r}")
+        if key in ("learning_rate", PUBLISHED[owner][0]):
+            raise ValueError(f"--set {pair}: that is what is tried; use --learning-rates, --published or --as")
         if key not in inspect.signature(find_class("method", owner)).parameters:
             raise ValueError(f"--set {pair}: {owner} has no {key!r}")
         try:
@@ -243,7 +249,7 @@ def _check(studies: Sequence[Study]) -> None:
         name, published = PUBLISHED[study.method]
         setting = {"learning_rate": study.given.learning_rates[0], name: published}
         if study.given.like:
-            setting = _chosen_on(study.given.records, study.given.like, study.method)
+            setting = _chosen_on(study.given.records, study.given.like, study.method, study.fixed)
         overrides = study.job(setting, 0).overrides
         settings, data = configure(study.method, study.dataset, overrides=overrides)
         check(settings, data)
@@ -353,7 +359,15 @@ def validation_curve(folder: Path) -> list[dict[str, float]]:
 
 
 def _kind(record: Mapping[str, Any]) -> str:
-    return json.dumps([record["method"], record["fixed"], record["budget"]], sort_keys=True)
+    return json.dumps([record[key] for key in ("method", "fixed", "budget", "shipped")], sort_keys=True)
+
+
+def shipped_digest(method: str, dataset: str) -> str:
+    """Of the settings that the package ships for a pair, but for the paper's figures."""
+    path = experiment_file(method, dataset)
+    settings = {} if path is None else read_yaml(path)
+    counted = {key: value for key, value in settings.items() if key not in ("paper", "seeds", "note", "evaluate")}
+    return hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def _chosen(runs: Sequence[Mapping[str, Any]]) -> Setting:
@@ -362,10 +376,17 @@ def _chosen(runs: Sequence[Mapping[str, Any]]) -> Setting:
     return setting
 
 
-def _chosen_on(records: Path, dataset: str, method: str) -> Setting:
-    found = [record for record in read_records(records / _stem(dataset)) if record["method"] == method]
+def _chosen_on(records: Path, dataset: str, method: str, fixed: Mapping[str, Any]) -> Setting:
+    """What was chosen on another dataset, by runs of one kind."""
+    found = [
+        record
+        for record in read_records(records / _stem(dataset))
+        if record["method"] == method and record["fixed"] == fixed
+    ]
     if not any(record["seed"] == 0 for record in found):
-        raise DataError(f"{records / _stem(dataset)} has no record of {method}; run the study of {dataset} first")
+        raise DataError(f"{records / _stem(dataset)} has no such record of {method}; run the study of {dataset} first")
+    if len({_kind(record) for record in found}) > 1:
+        raise DataError(f"{records / _stem(dataset)} has runs of {method} of several kinds; give --records with one")
     return _chosen(found)
 
 

@@ -150,6 +150,7 @@ def test_a_method_that_fails_does_not_end_the_others(study, capsys, monkeypatch)
         (("lastfm", "--seeds", "0"), "--seeds"),
         (("lastfm", "--set", "lightgcl.anchor=4"), "has no 'anchor'"),
         (("lastfm", "--set", "anchors=4"), "METHOD.NAME=VALUE"),
+        (("lastfm", "--set", "lightgcn.l2=0.5"), "that is what is tried"),
         (("lastfm", "--set", "lightgcl.anchors=-1"), "anchors"),
         (("lastfm", "--learning-rates", "-1"), "learning_rate"),
     ],

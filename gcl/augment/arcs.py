@@ -83,10 +83,14 @@ def choose_arcs(adjacency: Adjacency, share: float, generator: Generator | None,
 
 
 def same_arcs(one: Adjacency, two: Adjacency) -> bool:
-    """Whether two adjacencies keep the same arcs."""
+    """Whether two adjacencies keep the same arcs with the same weights."""
     if one is two:
         return True
-    return one.shape == two.shape and torch.equal(one.edge_index(), two.edge_index())
+    if one.shape != two.shape or (one.weight is None) != (two.weight is None):
+        return False
+    weights = [adjacency.edge_weight() for adjacency in (one, two)]
+    same = weights[0] is None or weights[1] is None or torch.equal(weights[0], weights[1])
+    return same and torch.equal(one.edge_index(), two.edge_index())
 
 
 def add_arcs(adjacency: Adjacency, row: Tensor, col: Tensor, *, weight: float = 1.0) -> Adjacency:

@@ -34,6 +34,7 @@ class Augmenter:
     fitted: ClassVar[tuple[str, ...]] = ()  # names of the tensors that fit makes
     keeps_edges: bool = False  # known to leave every edge in place
     adds_edges: bool = False  # may give edges that the graph does not have
+    replaces_edges: bool = False  # gives edges of the fitted graph, whatever the view has, so that it must be first
     drops_all: bool = False  # known to drop every edge of any graph
 
     def fit(self: Self, graph: Graph | View | Any, *, generator: Generator | None = None) -> Self:

@@ -39,6 +39,24 @@ class Compose(Augmenter):
         self.needs = _union(getattr(part, "needs", ()) for part in self.augmenters.values())
         self.keeps_edges = all(getattr(part, "keeps_edges", False) for part in self.augmenters.values())
         self.adds_edges = any(getattr(part, "adds_edges", False) for part in self.augmenters.values())
+        self.replaces_edges = any(getattr(part, "replaces_edges", False) for part in self.augmenters.values())
+        self.check_order()
+
+    def check_order(self) -> None:
+        """Refuses a part that gives the fitted graph's edges behind one that may have changed them.
+
+        Raises:
+            ConfigError: there is one.
+        """
+        before = None
+        for name, part in self.augmenters.items():
+            if before is not None and getattr(part, "replaces_edges", False):
+                raise ConfigError(
+                    f"part {name!r} ({type(part).__name__}) gives edges of the whole graph, and part {before!r} before "
+                    "it may change edges, which would be lost; put it first"
+                )
+            if not getattr(part, "keeps_edges", False):
+                before = name if before is None else before
 
     def fit_graph(self, graph: Graph, generator: Generator | None) -> None:
         """Fits each part on the same graph, in order."""

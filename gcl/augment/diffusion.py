@@ -29,7 +29,7 @@ class Diffusion(Augmenter):
     is drawn: what is to be random comes after it, such as ``edge_drop``. Encoders normalise the view as they do every
     weighted graph; GCN takes its own self-loops in place of S's diagonal.
 
-    It is a diffusion of the graph that it was fitted on, so it is refused behind a part that dropped or added edges.
+    It is a diffusion of the graph that it was fitted on, so it is refused behind a part that may change edges.
     Masks of nodes and features stay.
 
     Args:
@@ -42,20 +42,23 @@ class Diffusion(Augmenter):
     Attributes:
         row_ptr_, col_, weight_: S by rows, of nodes of the fitted graph.
         arc_: the arc of the graph that each entry is, or -1.
+        num_arcs_: how many arcs the graph has.
 
     Raises:
         ConfigError: a value out of range.
-        DataError: several relations, or a part of a graph (in ``fit``); changed edges, or nodes that the fitted graph
-            does not have (when called).
+        DataError: several relations, or a part of a graph (in ``fit``); changed edges, or another graph than the
+            fitted one (when called).
     """
 
     row_ptr_: Tensor
     col_: Tensor
     weight_: Tensor
     arc_: Tensor
+    num_arcs_: Tensor
 
-    fitted: ClassVar[tuple[str, ...]] = ("row_ptr_", "col_", "weight_", "arc_")
+    fitted: ClassVar[tuple[str, ...]] = ("row_ptr_", "col_", "weight_", "arc_", "num_arcs_")
     adds_edges = True
+    replaces_edges = True
 
     def __init__(
         self,
@@ -71,14 +74,12 @@ class Diffusion(Augmenter):
         self.top = top
         self.threshold = threshold
         self.tolerance = tolerance
-        self._check()
+        self._whole: tuple[Tensor, Adjacency] | None = None
+        check_diffusion(self.series(), self.normalize, self.tolerance, self.top, self.threshold)
 
     def series(self) -> Sequence[float]:
         r"""The coefficients :math:`\theta_0, \dots, \theta_K`."""
         return self.coefficients
-
-    def _check(self) -> None:
-        check_diffusion(self.series(), self.normalize, self.tolerance, self.top, self.threshold)
 
     def fit_graph(self, graph: Graph, generator: Generator | None) -> None:
         """Diffuses the only relation."""
@@ -99,6 +100,7 @@ class Diffusion(Augmenter):
         ids[known] = adjacency.arc_ids()[position[known]]
         assert diffused.weight is not None
         self.row_ptr_, self.col_, self.weight_, self.arc_ = diffused.row_ptr, diffused.col, diffused.weight, ids
+        self.num_arcs_ = torch.tensor(adjacency.num_arcs)
 
     def augment(self, view: View, generator: Generator | None) -> View:
         """The view with the diffused relation."""
@@ -109,19 +111,25 @@ class Diffusion(Augmenter):
                 f"{type(self).__name__} brings back the edges of the graph that it was fitted on, but an earlier part "
                 "of this view has changed edges; put it first"
             )
-        self.check_fitted()
-        key = ("diffusion", id(self.row_ptr_))
+        tensors = [self.fitted_on(name, view.device) for name in self.fitted]
+        key = ("diffusion", id(tensors[0]))
         if key not in adjacency.memo:  # with the tensor itself beside, so that no other can have its id
-            adjacency.memo[key] = (self.row_ptr_, self._diffused(view.graph))
+            adjacency.memo[key] = (tensors[0], self._diffused(view.graph, tensors))
         return view.with_adjacency(name, adjacency.memo[key][1])
 
-    def _diffused(self, graph: Graph) -> Adjacency:
+    def _diffused(self, graph: Graph, tensors: Sequence[Tensor]) -> Adjacency:
         """S among the nodes of a graph or its part."""
-        pointer, col, weight, arc = (self.fitted_on(name, graph.device) for name in self.fitted)
+        pointer, col, weight, arc, num_arcs = tensors
         size = pointer.numel() - 1
         nodes = None if graph.node_id is None else graph.node_id[graph.target]
-        unknown = graph.num_nodes != size if nodes is None else nodes.numel() and int(nodes.max()) >= size
+        if nodes is None:
+            unknown = graph.num_nodes != size or graph.adjacency.num_arcs != int(num_arcs)
+        else:
+            unknown = bool(nodes.numel()) and int(nodes.max()) >= size
         if unknown:
-            raise DataError("this graph has nodes that the fitted one does not have; call fit on this graph")
-        whole = dataclasses.replace(Adjacency.from_csr(pointer, col, (size, size), weight), edge_id=arc)
+            raise DataError("this graph is not the fitted one, nor a part of it; call fit on this graph")
+        if self._whole is None or self._whole[0] is not pointer:
+            made = Adjacency.from_csr(pointer, col, (size, size), weight)
+            self._whole = (pointer, dataclasses.replace(made, edge_id=arc))
+        whole = self._whole[1]
         return whole if nodes is None else whole.subgraph(nodes)

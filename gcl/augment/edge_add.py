@@ -9,6 +9,7 @@ from torch import Generator
 
 from gcl.augment.arcs import add_arcs, check_symmetric
 from gcl.augment.augmenter import Augmenter
+from gcl.core.adjacency import Adjacency
 from gcl.core.errors import ConfigError
 from gcl.core.view import View
 from gcl.ops.absent_pairs import sample_absent_pairs
@@ -54,19 +55,30 @@ class EdgeAdd(Augmenter):
             whole = view.graph.relations[name]
             if self.symmetric:
                 check_symmetric(whole, adjacency, "EdgeAdd")
-            loops = whole.is_loop
-            present = whole.values() != 0 if loops is None else (whole.values() != 0) & ~loops
-            size = int(present.sum()) / (2 if self.symmetric else 1)
+            one_type = len({*view.graph.relation_types[name]}) == 1
+            # where only the view has each arc with its reverse, pairs are drawn of the view
+            base = whole if whole.symmetric or not self.symmetric else adjacency
             row, col = sample_absent_pairs(
-                whole,
-                math.floor(round(self.share * size, 6)),  # 0.1 + 0.2 and the like must not cost an arc
+                base,
+                self._count(whole, one_type),
                 undirected=self.symmetric,
-                side=side if whole.shape[0] == whole.shape[1] else None,
+                loops=not one_type,
+                side=side if one_type else None,
                 generator=generator,
             )
-            new = ~find_pairs(adjacency, row, col)[1]  # an earlier part may have added some of them
-            row, col = row[new], col[new]
             if self.symmetric:
                 row, col = torch.cat([row, col]), torch.cat([col, row])
+            for known in (whole, adjacency):  # what was dropped is not brought back, what was added not added again
+                if known.derived is not base.derived or self.symmetric:
+                    new = ~find_pairs(known, row, col)[1]
+                    row, col = row[new], col[new]
             view = view.with_adjacency(name, add_arcs(adjacency, row, col, weight=self.weight))
         return view
+
+    def _count(self, whole: Adjacency, one_type: bool) -> int:
+        """How many arcs (edges, if symmetric) are added, by those that the graph has, without loops."""
+        present = whole.values() != 0
+        if one_type and whole.is_loop is not None:
+            present = present & ~whole.is_loop
+        # 0.1 + 0.2 and the like must not cost an arc
+        return math.floor(round(self.share * int(present.sum()) / (2 if self.symmetric else 1), 6))

@@ -74,7 +74,7 @@ def _with_edges(view: View, new: Adjacency) -> View:
     """The view with other edges: a mask where some only went, else a new structure whose known arcs keep their ids."""
     ((name, old),) = view.adjacency.items()
     position, known = find_pairs(old, new.row.long(), new.col.long())
-    if old.keep is not None:
+    if old.keep is not None and old.num_arcs:
         known = known & old.keep[position]
     if bool(known.all()) and _same(old.weight, new.weight, position):
         before = old.num_arcs if old.keep is None else int(old.keep.sum())

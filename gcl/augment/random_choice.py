@@ -26,12 +26,22 @@ class RandomChoice(Compose):
         ConfigError: ``num_choices`` out of range.
     """
 
+    applied_jointly = True  # which deletions there are follows from no part alone
+
     def __init__(self, parts: Annotated[Any, Slot("augmenter", many=True)], *, num_choices: int = 1):
+        self.num_choices = num_choices
         super().__init__(parts)
         whole = isinstance(num_choices, int) and not isinstance(num_choices, bool)
         if not whole or not 1 <= num_choices <= len(self.augmenters):
             raise ConfigError(f"num_choices must be from 1 to the {len(self.augmenters)} parts, got {num_choices!r}")
-        self.num_choices = num_choices
+        self.drops_all = all(getattr(part, "drops_all", False) for part in self.augmenters.values())
+        deleting = [part for part in self.augmenters.values() if not getattr(part, "keeps_edges", False)]
+        self.symmetric = bool(deleting) and all(getattr(part, "symmetric", False) for part in deleting)
+
+    def check_order(self) -> None:
+        """One part alone has no order."""
+        if self.num_choices != 1:
+            super().check_order()
 
     def augment(self, view: View, generator: Generator | None) -> View:
         """The view after the parts that were drawn."""

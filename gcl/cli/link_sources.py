@@ -39,18 +39,14 @@ def score_links(
     spec: dict[str, Any] = {**(own or {"name": LINKS}), **asked}
     held_out = spec.get("protocol", "held-out") == "held-out"
     if held_out and (own is None or own.get("protocol") == "reconstruction"):
-        what = (
-            f"{file} was trained with every edge"
-            if file.is_dir()
-            else f"nobody knows which edges {file} was trained on"
-        )
+        what = f"{file} was trained with every edge"
+        if not file.is_dir():
+            what = f"nobody knows which edges {file} was trained on"
         raise ConfigError(
             f"{what}, so none is held out; train with evaluate.links.test=0.1, score pairs of your own with --pairs "
             "FILE, or ask for --protocol reconstruction"
         )
-    if held_out and dataset is not None:
-        raise ConfigError("the edges that a run held out are those of its own dataset; leave out --dataset")
-    return _of_dataset(source, dataset, spec, data_root, own if dataset is None else None)
+    return _of_dataset(file, source, dataset, spec, data_root, own)
 
 
 def _of_pairs(source: Source, path: Path, decoder: str) -> Report:
@@ -61,7 +57,7 @@ def _of_pairs(source: Source, path: Path, decoder: str) -> Report:
     if decoder == "logistic":
         raise ConfigError("the logistic decoder needs training edges, which --pairs has none of; use another decoder")
     labelled = read_pairs(path, source.ids, source.values.shape[0])
-    scores = by_blocks(pair_scores(decoder, source.values), labelled.pairs)
+    scores = by_blocks(pair_scores(decoder, source.values), labelled.pairs, source.values)
     count = labelled.is_link.numel()
     details = {"links": int(labelled.is_link.sum()), "others": count - int(labelled.is_link.sum()), "decoder": decoder}
     values = {name: [value] for name, value in link_metrics(scores, labelled).items()}
@@ -69,7 +65,12 @@ def _of_pairs(source: Source, path: Path, decoder: str) -> Report:
 
 
 def _of_dataset(
-    source: Source, dataset: str | None, spec: dict[str, Any], data_root: Path | None, own: dict[str, Any] | None
+    file: Path,
+    source: Source,
+    dataset: str | None,
+    spec: dict[str, Any],
+    data_root: Path | None,
+    own: dict[str, Any] | None,
 ) -> Report:
     """``own`` is by what the run held links out: what it is to reconstruct is what it was trained on."""
     import torch
@@ -77,19 +78,32 @@ def _of_dataset(
     from gcl.core.context import Outputs
     from gcl.core.errors import DataError
     from gcl.core.resolve import resolve
+    from gcl.data.fingerprint import graph_fingerprint
     from gcl.data.load import load_dataset
 
     name = need(dataset or source.dataset, "link prediction needs edges; give --dataset NAME, or --pairs FILE")
     data = load_dataset(name, kind=source.kind, data_root=data_root or source.data_root, metapath=source.metapath)
-    if data.graph.num_nodes != source.values.shape[0]:
-        raise DataError(f"{data.name} has {data.graph.num_nodes} nodes, the embeddings {source.values.shape[0]} rows")
-    z = source.values
-    if source.ids is not None:
+    graph, z = data.graph, source.values
+    if graph.num_nodes != z.shape[0]:
+        raise DataError(f"{data.name} has {graph.num_nodes} nodes, the embeddings {z.shape[0]} rows")
+    if file.is_dir():
+        from gcl.run.run_directory import open_run
+
+        run = open_run(file)
+        z = run.outputs.named(spec.get("embedding"))
+        training = graph.for_training() if own is None else resolve("evaluator", own).split(graph, seed=0)[0]
+        trained_on = run.directory.read_result()["fingerprints"].get("data")
+        if trained_on is not None and graph_fingerprint(training) != trained_on:
+            raise DataError(
+                f"{data.name} is not the graph that {file} was trained on, so what it held out is not known; give the "
+                "same data with --dataset or --data-root, or score pairs of your own with --pairs FILE"
+            )
+        if own is not None and spec.get("protocol") == "reconstruction":
+            graph = training
+    elif source.ids is not None:
         z = torch.empty_like(z)
         z[order_of(source.ids, data.node_ids, data.name)] = source.values
-    evaluator, graph = resolve("evaluator", {**spec, "embedding": None}), data.graph
-    if own is not None and evaluator.protocol == "reconstruction":
-        graph, _ = resolve("evaluator", own).split(graph, seed=0)
+    evaluator = resolve("evaluator", {**spec, "embedding": None})
     _, held = evaluator.split(graph, seed=0)
     report: Report = evaluator.evaluate(Outputs({"embedding": z}), held, seed=0)
     return report
@@ -101,4 +115,6 @@ def _evaluator(file: Path) -> dict[str, Any] | None:
         return None
     from gcl.run.run_directory import open_run
 
-    return next((dict(spec) for spec in open_run(file).settings["evaluate"].values() if spec["name"] == LINKS), None)
+    found = [dict(spec) for spec in open_run(file).settings["evaluate"].values() if spec["name"] == LINKS]
+    held_out = [spec for spec in found if spec.get("protocol") != "reconstruction"]
+    return next(iter([*held_out, *found]), None)

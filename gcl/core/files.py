@@ -57,11 +57,11 @@ def claimed(path: str | os.PathLike[str]) -> Iterator[bool]:
             import fcntl
 
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except ImportError:  # Windows
-            pass
-        except OSError:
+        except BlockingIOError:
             yield False
             return
+        except (ImportError, OSError):  # Windows, and file systems without locks
+            pass
         yield True
 
 

@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 
 from gcl.core.adjacency import Adjacency
 from gcl.core.errors import DataError
-from gcl.core.graph import EDGE, Graph
+from gcl.core.graph import Graph
 from gcl.core.streams import Streams
 from gcl.ops.absent_pairs import sample_absent_pairs
 
@@ -45,19 +45,19 @@ class SelectionLinks:
 
 @dataclass(frozen=True, eq=False)
 class HeldLinks:
-    """Held-out links, absent from the training graph, with as many pairs that are no links.
+    """Held-out links, absent from the training graph, and pairs that are no links.
 
     Args:
         train: edges of the training graph, and pairs without an edge there.
         valid: or ``None``.
         test: held out; with ``reconstruction`` edges of the training graph.
-        directed: whether a pair is another one than its reverse.
+        num_nodes: of the graph.
     """
 
     train: LabelledPairs
     valid: LabelledPairs | None
     test: LabelledPairs
-    directed: bool
+    num_nodes: int
 
     @property
     def validation(self) -> str:
@@ -69,12 +69,53 @@ class HeldLinks:
         return SelectionLinks(self.train, self.valid)
 
 
+class _Links:
+    """The edges of a graph without direction and loops: the pairs, and which of them each arc is of."""
+
+    def __init__(self, graph: Graph):
+        adjacency = _relation(graph)
+        self.num_nodes = adjacency.shape[0]
+        row, col = adjacency.row.long(), adjacency.col.long()
+        key = torch.maximum(row, col) * self.num_nodes + torch.minimum(row, col)
+        pairs, self.of_arc = key.unique(return_inverse=True)  # [E]
+        self.high, self.low = pairs // self.num_nodes, pairs % self.num_nodes
+        self.edges = (self.high != self.low).nonzero().squeeze(1)  # without loops
+
+    def pairs(self, edges: Tensor) -> Tensor:
+        """Ends of some edges, int64 ``[2, n]``."""
+        return torch.stack([self.low[edges], self.high[edges]])
+
+    def arcs_without(self, *gone: Tensor) -> Tensor:
+        """The arcs that are of none of some edges, boolean ``[E]``."""
+        keep = torch.ones(self.high.numel(), dtype=torch.bool)
+        for edges in gone:
+            keep[edges] = False
+        return keep[self.of_arc]
+
+    def absent(self, count: float, generator: Generator, *unknown: Tensor) -> Tensor:
+        """Pairs that are no edges, as far as known: int64 ``[2, count]``, or all where there are fewer.
+
+        Edges that are ``unknown`` count as none.
+        """
+        known = torch.ones(self.high.numel(), dtype=torch.bool)
+        for edges in unknown:
+            known[edges] = False
+        ends = torch.stack([self.low[known], self.high[known]])
+        both = torch.cat([ends, ends.flip(0)], dim=1)
+        structure = Adjacency.from_edge_index(both, (self.num_nodes, self.num_nodes), duplicates="first")
+        row, col = sample_absent_pairs(structure, math.ceil(round(count, 6)), undirected=True, generator=generator)
+        if not row.numel():
+            raise DataError("every pair of nodes has an edge, so no link can be told from a pair that is none")
+        return torch.stack([col, row])
+
+
 def hold_links_out(
     graph: Graph, *, valid: float, test: float, negatives: float, seed: int, most_train: int
 ) -> tuple[Graph, HeldLinks]:
     """The graph without a share of its edges, and these.
 
-    Of an undirected graph both arcs of an edge go. Self-loops stay. Pairs without an edge are drawn uniformly, those of
+    A link is a pair of nodes with an arc in either direction, and all its arcs go: scores of pairs know no direction,
+    so a reverse arc that stayed would be the answer. Loops stay. Pairs without an edge are drawn uniformly, those of
     the test among all that have none in the whole graph, those of validation and training among those that have none
     that is known by then, so that nothing is learnt of the test by what is left out.
 
@@ -89,79 +130,51 @@ def hold_links_out(
     Raises:
         DataError: another kind of graph, or too few edges for the parts.
     """
-    adjacency = adjacency_for_links(graph)
-    directed = not adjacency.symmetric
-    streams = Streams(seed)
-    row, col = adjacency.row.long(), adjacency.col.long()
-    once = row != col if directed else row > col
-    edges = once.nonzero().squeeze(1)
-    counts = [math.floor(round(share * edges.numel(), 6)) for share in (valid, test)]
+    links, streams = _Links(graph), Streams(seed)
+    total = links.edges.numel()
+    counts = [math.floor(round(share * total, 6)) for share in (valid, test)]
     needed = [("test", test, counts[1]), *([("validation", valid, counts[0])] if valid else [])]
     for part, share, count in needed:
         if count < 1:
             raise DataError(
-                f"a share of {share:g} of {edges.numel()} edges leaves none for {part}; give a larger share or graph"
+                f"a share of {share:g} of {total} edges leaves none for {part}; give a larger share or graph"
             )
-    if edges.numel() - sum(counts) < 1:
-        raise DataError(f"no edge of {edges.numel()} is left to train on; give smaller shares")
-    edges = edges[torch.randperm(edges.numel(), generator=streams.generator("links"))]
-    of_valid, of_test, of_train = edges.split([*counts, edges.numel() - sum(counts)])
+    if total - sum(counts) < 1:
+        raise DataError(f"no edge of {total} is left to train on; give smaller shares")
+    edges = links.edges[torch.randperm(total, generator=streams.generator("links"))]
+    of_valid, of_test, of_train = edges.split([*counts, total - sum(counts)])
 
-    def ends(arcs: Tensor) -> Tensor:
-        return torch.stack([col[arcs], row[arcs]])
+    def labelled(part: Tensor, purpose: str, *unknown: Tensor) -> LabelledPairs:
+        others = links.absent(negatives * part.numel(), streams.generator(purpose), *unknown)
+        return LabelledPairs.of(links.pairs(part), others)
 
-    def without(*parts: Tensor) -> Tensor:
-        keep = torch.ones(adjacency.num_arcs, dtype=torch.bool)
-        for part in parts:
-            keep[part] = False
-            if not directed:
-                keep[adjacency.t_perm[part].long()] = False
-        return keep
-
-    def labelled(arcs: Tensor, known: Adjacency, purpose: str) -> LabelledPairs:
-        others = absent_links(known, negatives * arcs.numel(), directed, streams.generator(purpose))
-        return LabelledPairs.of(ends(arcs), others)
-
-    for_training = without(of_valid, of_test)
-    training = with_edges(graph, for_training)
-    before_test = with_edges(graph, without(of_test)).adjacency
     held = HeldLinks(
-        train=labelled(of_train[:most_train], training.adjacency, "links of training"),
-        valid=labelled(of_valid, before_test, "links of validation") if valid else None,
-        test=labelled(of_test, adjacency, "links of the test"),
-        directed=directed,
+        train=labelled(of_train[:most_train], "links of training", of_valid, of_test),
+        valid=labelled(of_valid, "links of validation", of_test) if valid else None,
+        test=labelled(of_test, "links of the test"),
+        num_nodes=links.num_nodes,
     )
-    return training, held
+    return with_arcs(graph, links.arcs_without(of_valid, of_test)), held
 
 
 def all_links(graph: Graph, *, negatives: float, seed: int, most_train: int) -> HeldLinks:
     """Every edge of a graph as a link to find again, with pairs that are none; nothing is held out."""
-    adjacency = adjacency_for_links(graph)
-    directed, streams = not adjacency.symmetric, Streams(seed)
-    row, col = adjacency.row.long(), adjacency.col.long()
-    edges = (row != col if directed else row > col).nonzero().squeeze(1)
-    if not edges.numel():
+    links, streams = _Links(graph), Streams(seed)
+    if not links.edges.numel():
         raise DataError("the graph has no edge, and there is nothing to reconstruct; leave the evaluation out")
-    edges = edges[torch.randperm(edges.numel(), generator=streams.generator("links"))]
+    edges = links.edges[torch.randperm(links.edges.numel(), generator=streams.generator("links"))]
     parts = []
-    for arcs, purpose in ((edges[:most_train], "links of training"), (edges, "links of the test")):
-        others = absent_links(adjacency, negatives * arcs.numel(), directed, streams.generator(purpose))
-        parts.append(LabelledPairs.of(torch.stack([col[arcs], row[arcs]]), others))
-    return HeldLinks(train=parts[0], valid=None, test=parts[1], directed=directed)
+    for part, purpose in ((edges[:most_train], "links of training"), (edges, "links of the test")):
+        others = links.absent(negatives * part.numel(), streams.generator(purpose))
+        parts.append(LabelledPairs.of(links.pairs(part), others))
+    return HeldLinks(train=parts[0], valid=None, test=parts[1], num_nodes=links.num_nodes)
 
 
-def absent_links(adjacency: Adjacency, count: float, directed: bool, generator: Generator) -> Tensor:
-    """Pairs without an edge, source above target, int64 ``[2, count]``, or all where there are fewer."""
-    row, col = sample_absent_pairs(adjacency, math.ceil(round(count, 6)), undirected=not directed, generator=generator)
-    if not row.numel():
-        raise DataError("every pair of nodes has an edge, so no link can be told from a pair that is none")
-    return torch.stack([col, row])
-
-
-def with_edges(graph: Graph, keep: Tensor) -> Graph:
+def with_arcs(graph: Graph, keep: Tensor) -> Graph:
     """A whole graph of some arcs of another, ``keep`` ``[E]``; its arcs are numbered anew, as those of any graph."""
     (name,) = graph.relations
     adjacency = graph.relations[name]
+    keep = keep.to(adjacency.device)
     kept = Adjacency.from_sorted(
         adjacency.row[keep].long(),
         adjacency.col[keep],
@@ -172,11 +185,11 @@ def with_edges(graph: Graph, keep: Tensor) -> Graph:
     return dataclasses.replace(graph, relations={name: kept}, edge_attrs={name: attrs} if attrs else {})
 
 
-def adjacency_for_links(graph: Graph) -> Adjacency:
-    """The relation of a graph of one node type, on the CPU, without dropped arcs.
+def _relation(graph: Graph) -> Adjacency:
+    """The relation of a graph of one node type, on the CPU.
 
     Raises:
-        DataError: another kind of graph.
+        DataError: another kind of graph, or a view with dropped arcs.
     """
     if len(graph.num_nodes_by_type) != 1 or len(graph.relations) != 1:
         raise DataError(
@@ -185,7 +198,6 @@ def adjacency_for_links(graph: Graph) -> Adjacency:
             f"{', '.join(sorted(graph.relations)) or 'none'}; join its target nodes with metapath=..., or rank items "
             "for users with the evaluator 'ranking'"
         )
-    adjacency = graph.adjacency
-    if adjacency.keep is not None:
-        raise DataError(f"link prediction needs a whole graph, and relation {EDGE!r} is a view with dropped edges")
-    return adjacency.to("cpu")
+    if graph.adjacency.keep is not None:
+        raise DataError("link prediction needs a whole graph, and this is a view with dropped edges; give the graph")
+    return graph.adjacency.to("cpu")

@@ -14,17 +14,18 @@ from gcl.core.report import Report
 from gcl.evaluate.embeddings import as_embeddings
 from gcl.evaluate.floors import FLOORS
 from gcl.evaluate.held_links import HeldLinks, SelectionLinks, all_links, hold_links_out
-from gcl.evaluate.link_scores import LinkDecoder, PairScores, by_blocks, decoder, heuristics, link_metrics
+from gcl.evaluate.link_scores import LinkDecoder, by_blocks, decoder, heuristics, link_metrics
 
 LinkProtocol = Literal["held-out", "reconstruction"]
-MOST_TRAIN = 100_000  # links that the logistic decoder is fitted to
+MOST_TRAIN = 50_000  # links that the logistic decoder is fitted to
 
 
 class LinkPrediction:
     """Scores embeddings by how well pairs of nodes that are joined are told from pairs that are not.
 
     A share of the edges is taken out of the graph before anything is prepared or trained (communities, diffusion,
-    everything), the same for every training seed; with each goes a pair without an edge. As in Kipf and Welling,
+    everything), the same for every training seed; with each goes a pair without an edge. An edge is a pair of nodes
+    with an arc in either direction, since scores of pairs know none. As in Kipf and Welling,
     *Variational Graph Auto-Encoders*, 2016, arXiv 1611.07308, whose shares the defaults are.
 
     Every other evaluator of the run then scores a method that was trained without these edges.
@@ -101,17 +102,23 @@ class LinkPrediction:
             ConfigError: there is no validation part.
             DataError: embeddings that cannot be used.
         """
-        return self._validate(outputs, held.for_selection())
+        return self._validate(self._embeddings(outputs, held), held.for_selection())
 
-    def _validate(self, outputs: Outputs, seen: SelectionLinks) -> dict[str, float]:
+    @property
+    def no_validation(self) -> str:
+        """What to do where there is no validation part."""
+        where = "valid=0 holds none out" if self.protocol == "held-out" else "reconstruction holds nothing out"
+        return (
+            f"links have no validation part to select by, since {where}; give protocol=held-out and valid=0.05, or "
+            "select the last weights"
+        )
+
+    def _validate(self, z: Tensor, seen: SelectionLinks) -> dict[str, float]:
         """Gets no test pair."""
         if seen.valid is None:
-            raise ConfigError(
-                "there is no validation part to select by; give valid=0.05 and protocol=held-out, or select the last "
-                "weights"
-            )
-        score, _ = decoder(self.decoder, self._embeddings(outputs, seen.train.pairs), seen)
-        return link_metrics(by_blocks(score, seen.valid.pairs), seen.valid)
+            raise ConfigError(self.no_validation)
+        score, _ = decoder(self.decoder, z, seen)
+        return link_metrics(by_blocks(score, seen.valid.pairs, z), seen.valid)
 
     def evaluate(self, outputs: Outputs, held: HeldLinks, *, seed: int) -> Report:
         """``auc`` and ``ap`` on the test part; ``n`` = pairs scored.
@@ -119,9 +126,9 @@ class LinkPrediction:
         Raises:
             DataError: embeddings that are not finite or not one a node.
         """
-        z = self._embeddings(outputs, held.test.pairs)
+        z = self._embeddings(outputs, held)
         score, chosen = decoder(self.decoder, z, held.for_selection())
-        return self._report(score, held, seed, self.decoder.replace("_", " "), chosen)
+        return self._report(by_blocks(score, held.test.pairs, z), held, seed, self.decoder, chosen)
 
     def floor_reports(self, training_graph: Graph, held: HeldLinks, *, seed: int) -> dict[str, Report]:
         """Reports, by name, of what needs no training: features through the decoder, and heuristics of the graph.
@@ -139,30 +146,28 @@ class LinkPrediction:
                 continue
             found[name] = self.evaluate(outputs, held, seed=seed)
         for name, score in heuristics(training_graph.adjacency).items():
-            found[name] = self._report(score, held, seed, self.decoder.replace("_", " "), {})
+            found[name] = self._report(by_blocks(score, held.test.pairs), held, seed, name, {})
         return found
 
-    def _embeddings(self, outputs: Outputs, pairs: Tensor) -> Tensor:
+    def _embeddings(self, outputs: Outputs, held: HeldLinks) -> Tensor:
         z = as_embeddings(outputs.named(self.embedding))
-        if pairs.numel() and z.shape[0] <= int(pairs.max()):
-            raise DataError(
-                f"there are {z.shape[0]} embeddings, but a pair names node {int(pairs.max())}; give one row a node"
-            )
+        if z.shape[0] != held.num_nodes:
+            raise DataError(f"there are {z.shape[0]} embeddings for {held.num_nodes} nodes; give one row a node")
         return z
 
-    def _report(self, score: PairScores, held: HeldLinks, seed: int, how: str, chosen: dict[str, float]) -> Report:
-        metrics = link_metrics(by_blocks(score, held.test.pairs), held.test)
-        kind = "arcs" if held.directed else "edges"
-        what = f"{self.test:g} of the {kind} held out, {self.valid:g} for validation"
+    def _report(self, scores: Tensor, held: HeldLinks, seed: int, how: str, chosen: dict[str, float]) -> Report:
+        count, links = held.test.is_link.numel(), int(held.test.is_link.sum())
+        what = f"{self.test:g} of the edges held out, {self.valid:g} for validation"
         if self.protocol == "reconstruction":
-            what = f"reconstruction of all {kind}"
-        links = int(held.test.is_link.sum())
-        details = {"links": links, "others": held.test.is_link.numel() - links, "decoder": self.decoder, **chosen}
+            what = "reconstruction of all edges"
+        others = f"{self.negatives:g} other pairs each"
+        if count - links < math.ceil(round(self.negatives * links, 6)):
+            others = f"all {count - links} other pairs that there are"
         return Report(
             "links",
-            f"{what}, {self.negatives:g} other pairs each, {how}",
-            held.test.is_link.numel(),
-            {name: [value] for name, value in metrics.items()},
+            f"{what}, {others}, {how.replace('_', ' ')}",
+            count,
+            {name: [value] for name, value in link_metrics(scores, held.test).items()},
             [seed],
-            details,
+            {"links": links, "others": count - links, "decoder": how, **chosen},
         )

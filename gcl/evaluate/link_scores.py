@@ -15,12 +15,14 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from gcl.core.adjacency import Adjacency
+from gcl.core.errors import DataError
 from gcl.evaluate.held_links import LabelledPairs, SelectionLinks
 from gcl.ops.scipy_matrix import binary_matrix
 
 LinkDecoder = Literal["inner_product", "cosine", "logistic"]
 STRENGTHS = tuple(10.0**power for power in range(-3, 4))  # of the logistic decoder, where validation chooses
-BLOCK = 2**16  # pairs at a time
+MOST_PRODUCTS = 2**22  # numbers of the products of columns at a time
+BLOCK = 2**16  # pairs at a time, of scores that take no embeddings
 
 PairScores = Callable[[Tensor], Tensor]
 
@@ -34,7 +36,12 @@ def link_metrics(scores: Tensor, labelled: LabelledPairs) -> dict[str, float]:
 
     Returns:
         ``auc``, the area under the ROC curve (ties count half), and ``ap``, the average precision.
+
+    Raises:
+        DataError: a score that is not finite.
     """
+    if not bool(torch.isfinite(scores).all()):
+        raise DataError("scores of pairs overflow; scale the embeddings down, or take the decoder 'cosine'")
     truth, given = labelled.is_link.numpy(), scores.double().numpy()
     return {"auc": float(roc_auc_score(truth, given)), "ap": float(average_precision_score(truth, given))}
 
@@ -54,40 +61,38 @@ def decoder(kind: LinkDecoder, z: Tensor, seen: SelectionLinks) -> tuple[PairSco
     """
     if kind != "logistic":
         return pair_scores(kind, z), {}
-    features = _products(z, seen.train.pairs)
+    features = _all_products(z, seen.train.pairs)
     mean, scale = features.mean(0), features.std(0, correction=0)
     scale = torch.where(scale > 0, scale, 1.0)
+    fitted_to = ((features - mean) / scale).numpy()
 
-    def rows(pairs: Tensor) -> np.ndarray:
-        scaled: np.ndarray = ((_products(z, pairs) - mean) / scale).numpy()
-        return scaled
+    def scores_of(model: LogisticRegression) -> PairScores:
+        weight, bias = torch.from_numpy(model.coef_[0]).to(z.dtype) / scale, float(model.intercept_[0])
+        # the scaling goes into the weights, so that pairs need one product each
+        return lambda pairs: _products(z, pairs) @ weight + (bias - float(mean @ weight))
 
-    best: tuple[float, float, LogisticRegression] | None = None
+    best: tuple[float, float, PairScores] | None = None
     with threadpool_limits(1):
         for strength in (1.0,) if seen.valid is None else STRENGTHS:
-            model = LogisticRegression(C=strength, max_iter=1000).fit(
-                rows(seen.train.pairs), seen.train.is_link.numpy()
-            )
-            auc = 0.0
-            if seen.valid is not None:
-                scores = torch.from_numpy(model.decision_function(rows(seen.valid.pairs)))
-                auc = link_metrics(scores, seen.valid)["auc"]
+            model = LogisticRegression(C=strength, max_iter=1000).fit(fitted_to, seen.train.is_link.numpy())
+            score = scores_of(model)
+            auc = 0.0 if seen.valid is None else link_metrics(by_blocks(score, seen.valid.pairs, z), seen.valid)["auc"]
             if best is None or auc > best[0]:
-                best = (auc, strength, model)
+                best = (auc, strength, score)
     assert best is not None
-    fitted = best[2]
-    return lambda pairs: torch.from_numpy(fitted.decision_function(rows(pairs))), {"strength": best[1]}
+    return best[2], {"strength": best[1]}
 
 
 def pair_scores(kind: str, z: Tensor) -> PairScores:
     """Scores of pairs that nothing is fitted for: ``inner_product`` or ``cosine``."""
     rows = F.normalize(z, dim=1) if kind == "cosine" else z
-    return lambda pairs: _products(rows, pairs).sum(1)
+    return lambda pairs: _products(rows, pairs).double().sum(1)
 
 
-def by_blocks(score: PairScores, pairs: Tensor) -> Tensor:
-    """Scores of many pairs ``[2, n]``, some at a time; float64 ``[n]``."""
-    return torch.cat([score(block).double() for block in pairs.split(BLOCK, dim=1)])
+def by_blocks(score: PairScores, pairs: Tensor, z: Tensor | None = None) -> Tensor:
+    """Scores of many pairs ``[2, n]``, so many at a time that their products fit; float64 ``[n]``."""
+    size = BLOCK if z is None else max(1, MOST_PRODUCTS // z.shape[1])
+    return torch.cat([score(block).double() for block in pairs.split(size, dim=1)])
 
 
 def heuristics(adjacency: Adjacency) -> dict[str, PairScores]:
@@ -126,3 +131,8 @@ def heuristics(adjacency: Adjacency) -> dict[str, PairScores]:
 
 def _products(z: Tensor, pairs: Tensor) -> Tensor:
     return z[pairs[0]] * z[pairs[1]]
+
+
+def _all_products(z: Tensor, pairs: Tensor) -> Tensor:
+    """``[n, d]``, some pairs at a time."""
+    return torch.cat([_products(z, block) for block in pairs.split(max(1, MOST_PRODUCTS // z.shape[1]), dim=1)])

@@ -48,9 +48,16 @@ def read_pairs(path: str | os.PathLike[str], ids: Sequence[str] | None, num_node
     else:
         table = read_text(path, "edges")
         ends, labels = _of_table(table, ids)
+    if not len(ends):
+        raise DataError(f"{path} holds no pairs; write at least one link and one other")
     wrong = (ends < 0) | (ends >= num_nodes)
     if wrong.any():
         raise DataError(f"{path} names node {ends[wrong][0]}, but there are {num_nodes} embeddings; nodes are from 0")
+    loop = ends[:, 0] == ends[:, 1]
+    if loop.any():
+        raise DataError(
+            f"{path} pairs node {ends[loop][0, 0]} with itself, which scores high whatever it is; leave it out"
+        )
     strange = (labels != 0) & (labels != 1)
     if strange.any():
         raise DataError(f"{path} labels a pair {labels[strange][0]:g}; a label is 1 for a link and 0 for none")

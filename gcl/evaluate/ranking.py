@@ -107,13 +107,15 @@ class Ranking:
         """
         return self._validate(outputs, held.for_selection())
 
+    no_validation: ClassVar[str] = (
+        "there is no validation part to select by, since the data has none and validation=0 carves none; give "
+        "validation=0.1, a share of the training part, or select the last weights"
+    )
+
     def _validate(self, outputs: Outputs, held: SelectionInteractions) -> dict[str, float]:
         """Gets no test pair."""
         if held.valid is None:
-            raise ConfigError(
-                "there is no validation part to select by, since the data has none and validation=0 carves none; "
-                "give validation=0.1, or select the last weights"
-            )
+            raise ConfigError(self.no_validation)
         k = sorted({*self.k, int(self.select.partition("@")[2])})
         score = self._scorer(outputs, held.train)
         values, _, _ = self._measure(score, outputs.main.device, held.valid, [held.train], k)

@@ -9,8 +9,11 @@ from gcl.core.adjacency import Adjacency
 
 
 def arc_keys(adjacency: Adjacency) -> Tensor:
-    """A number for each stored arc, row before column, ascending, int64 ``[E]``."""
-    return pair_keys(adjacency, adjacency.row.long(), adjacency.col.long())
+    """A number for each stored arc, row before column, ascending, int64 ``[E]``; made once a structure."""
+    if "arc_keys" not in adjacency.derived:
+        adjacency.derived["arc_keys"] = pair_keys(adjacency, adjacency.row.long(), adjacency.col.long())
+    keys: Tensor = adjacency.derived["arc_keys"]
+    return keys
 
 
 def pair_keys(adjacency: Adjacency, row: Tensor, col: Tensor) -> Tensor:

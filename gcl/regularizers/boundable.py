@@ -73,7 +73,7 @@ def check_same(encoder: nn.Module, own: Tensor, z: Tensor, so: str, *, limit: fl
 def named_parts(augmenter: Any, where: str) -> Iterator[tuple[str, Any]]:
     """The parts of an augmenter and of those inside it, each with the name of its place."""
     parts = getattr(augmenter, "augmenters", None)
-    if parts is None:
+    if parts is None or getattr(augmenter, "applied_jointly", False):
         yield where, augmenter
         return
     for name, part in parts.items():

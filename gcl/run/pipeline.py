@@ -146,8 +146,10 @@ def configure(
             )
         data = load_dataset(data, metapath=settings["metapath"])
     scorable = data.held.get("test") is not None if cls.kind == "rec" else data.num_classes > 0
-    if not scorable and "evaluate" not in overrides:
-        settings["evaluate"] = {}
+    if not scorable:  # of the evaluators that nobody asked for there is nothing to score
+        named = overrides.get("evaluate")
+        asked_for = named if isinstance(named, Mapping) else {}
+        settings["evaluate"] = {key: spec for key, spec in settings["evaluate"].items() if key in asked_for}
     asked = dict(overrides.get("trainer") or {})
     if not settings["evaluate"] and "select" not in asked and settings["trainer"]["select"] == "validation":
         settings["trainer"] = {**settings["trainer"], "select": "last"}  # what was shipped cannot be had
@@ -172,10 +174,7 @@ def check(settings: Mapping[str, Any], data: Dataset) -> None:
             raise ConfigError(f"evaluate.{name}: {unknown('embedding', str(wanted), known)}")
         _, held = evaluator.split(data.graph, seed=settings["seeds"][0])
         if trainer.select == "validation" and position == 0 and getattr(held, "validation", "") == "none":
-            raise ConfigError(
-                "trainer.select=validation needs a validation part, and there is none with validation=0; give a share "
-                "of the training part, such as validation=0.1, or select last"
-            )
+            raise ConfigError(f"trainer.select=validation, evaluate.{name}: {evaluator.no_validation}")
     trainer.check(method)
     method.check(data.graph.spec)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Mapping
@@ -20,6 +21,8 @@ from gcl.evaluate.floors import FLOORS
 from gcl.methods.method import Method
 from gcl.run.run_directory import to_cpu
 
+PARTS = ("features", "relations", "edge_attrs")  # of a graph, which an evaluator may take something out of
+
 
 def resolve_evaluators(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The evaluators of a configuration, by name."""
@@ -29,19 +32,33 @@ def resolve_evaluators(settings: Mapping[str, Any]) -> dict[str, Any]:
 def split(evaluators: Mapping[str, Any], whole: Graph, seed: int) -> tuple[Graph, dict[str, Any]]:
     """The training graph, and what each evaluator holds out of it.
 
+    An evaluator that takes nothing out of the graph gets what another has left of it.
+
     Raises:
         ConfigError: two evaluators take different things out of the graph.
     """
-    graph, changed_by, held = whole.for_training(), None, {}
+    graph, changed_by, held, unchanged = whole.for_training(), None, {}, []
+    left = whole
     for name, evaluator in evaluators.items():
         training, held[name] = evaluator.split(whole, seed=seed)
-        parts = ("relations", "features")
-        if all(getattr(training, part)[key] is value for part in parts for key, value in getattr(whole, part).items()):
-            continue
-        if changed_by is not None:
-            raise ConfigError(f"evaluators {changed_by} and {name} both change the graph; use one of them at a time")
-        graph, changed_by = training.for_training(), name
+        if _same_parts(training, whole):
+            unchanged.append(name)
+        elif changed_by is None:
+            graph, changed_by = training.for_training(), name
+            left = dataclasses.replace(whole, **{part: getattr(training, part) for part in PARTS})
+        elif graph_fingerprint(training) != graph_fingerprint(graph):
+            raise ConfigError(
+                f"evaluators {changed_by} and {name} take different things out of the graph; use one of them at a time"
+            )
+    if changed_by is not None:
+        held |= {name: evaluators[name].split(left, seed=seed)[1] for name in unchanged}
     return graph, held
+
+
+def _same_parts(one: Graph, two: Graph) -> bool:
+    """Whether two graphs have the very same relations and features."""
+    parts = ("relations", "features")
+    return all(getattr(one, part)[key] is value for part in parts for key, value in getattr(two, part).items())
 
 
 def evaluate(evaluators: Mapping[str, Any], outputs: Outputs, held: Mapping[str, Any], seed: int) -> dict[str, Report]:
@@ -76,14 +93,14 @@ def kept_floors(
     if path.is_file():
         try:
             kept = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:  # damaged: they are scored again
-            kept = {}
-        if kept.get("of") == key:
-            found = {
-                name: {row: Report.from_json(report) for row, report in rows.items()}
-                for name, rows in kept["floors"].items()
-            }
-            return found, kept["notes"]
+            if kept["of"] == key:
+                found = {
+                    name: {row: Report.from_json(report) for row, report in rows.items()}
+                    for name, rows in kept["floors"].items()
+                }
+                return found, list(kept["notes"])
+        except (ValueError, KeyError, TypeError, AttributeError):  # damaged: they are scored again
+            pass
     floors, notes = score_floors(graph, settings, evaluators)
     record = {name: {row: report.to_json() for row, report in rows.items()} for name, rows in floors.items()}
     write_json(path, {"of": key, "floors": record, "notes": notes})
@@ -112,11 +129,11 @@ def score_floors(
     if not (settings["floors"] and evaluators):
         return floors, notes
     seed = settings["seeds"][0]
-    training, _ = split(evaluators, graph, seed)  # without what any evaluator holds out
+    training, held = split(evaluators, graph, seed)  # without what any evaluator holds out
     plain = {}
     for name, evaluator in evaluators.items():
         if hasattr(evaluator, "floor_reports"):  # floors of its own, which are no embeddings of nodes
-            floors[name] = evaluator.floor_reports(*evaluator.split(graph, seed=seed), seed=seed)
+            floors[name] = evaluator.floor_reports(training, held[name], seed=seed)
         else:
             plain[name] = evaluator
     for row, make in FLOORS.items() if plain else ():
@@ -126,6 +143,5 @@ def score_floors(
             notes.append(f"the floor {row!r} is left out: {error}")
             continue
         for name, evaluator in plain.items():
-            _, held = evaluator.split(graph, seed=seed)
-            floors[name][row] = evaluator.evaluate(outputs, held, seed=seed)
+            floors[name][row] = evaluator.evaluate(outputs, held[name], seed=seed)
     return floors, notes

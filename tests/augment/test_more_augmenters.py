@@ -28,6 +28,7 @@ from gcl.core.graph import Graph
 from gcl.core.view import View
 from gcl.ops.bipartite import joined_graph
 from gcl.ops.diffusion import diffusion_weights, pagerank_coefficients
+from gcl.regularizers.boundable import named_parts
 
 
 def seeded(seed=0):
@@ -94,6 +95,37 @@ def test_users_are_joined_with_items():
         assert all((u < 6) != (v < 6) for u, v in added)
     everything = EdgeAdd(100.0)(graph, generator=seeded(1))
     assert everything.relation().num_arcs == 2 * 6 * 9
+
+
+@given(adjacencies(undirected=True, masked=False), st.floats(0.1, 2), st.floats(0.1, 2), st.integers(0, 99))
+@settings(max_examples=60, deadline=None)
+def test_whole_edges_behind_single_arcs_are_no_duplicates(adjacency, first, second, seed):
+    graph = Graph.homogeneous(None, adjacency)
+    for parts in ([EdgeAdd(first), EdgeAdd(second, symmetric=True)], [EdgeDrop(0.5), EdgeAdd(second, symmetric=True)]):
+        view = Compose(parts)(graph, generator=seeded(seed))
+        arcs = view.relation().edge_index()
+        assert arcs.unique(dim=1).shape == arcs.shape
+        if isinstance(parts[0], EdgeDrop):  # what was dropped stays so
+            assert not (pairs(view.relation()) & pairs(adjacency)) - pairs(EdgeDrop(0.0)(graph).relation())
+
+
+def test_two_node_types_of_equal_size_are_joined_everywhere():
+    relation = Adjacency.from_edge_index(torch.tensor([[0, 1], [1, 2]]), (3, 3))
+    graph = Graph(relations={"takes": relation}, relation_types={"takes": ("item", "user")}, target="user")
+    view = EdgeAdd(100.0)(graph, generator=seeded())
+    assert view.relation("takes").num_arcs == 9
+    square = Graph.homogeneous(None, relation)
+    assert EdgeAdd(100.0)(square, generator=seeded()).relation().num_arcs == 6
+
+
+def test_users_and_items_of_very_different_number():
+    draw = torch.randint(20_000, (500,), generator=seeded()).unique()
+    relation = Adjacency.from_edge_index(torch.stack([draw, draw % 5]), (5, 20_000))
+    graph = joined_graph(Graph({}, {"rates": relation}, {"rates": ("item", "user")}, target="user"))
+    view = EdgeAdd(1.0, symmetric=True)(graph, generator=seeded())
+    added = pairs(view.relation()) - pairs(graph.adjacency)
+    assert len(added) == graph.adjacency.num_arcs
+    assert all((u < 5) != (v < 5) for u, v in added)
 
 
 def test_what_an_earlier_part_added_is_not_added_again():
@@ -230,10 +262,45 @@ def test_diffusion_of_a_part_or_of_another_graph_is_refused():
     with pytest.raises(DataError, match="call fit"):
         PPRDiffusion().fit(small)(graph.subgraph(torch.tensor([0, 3])))
     with pytest.raises(DataError, match="put it first"):
-        Compose([EdgeAdd(1.0), PPRDiffusion()]).fit(graph)(graph)
+        PPRDiffusion().fit(graph)(EdgeAdd(1.0)(graph, generator=seeded()))
+    other = Graph.homogeneous(None, Adjacency.from_edge_index(torch.tensor([[0, 1], [1, 2]]), (4, 4)))
+    with pytest.raises(DataError, match="not the fitted one"):
+        PPRDiffusion().fit(graph)(other)
+    heavy = View.of(graph).with_adjacency("edge", graph.adjacency.with_weight(torch.tensor([1.0, 2.0, 3.0])))
+    with pytest.raises(DataError, match="put it first"):
+        PPRDiffusion().fit(graph)(heavy)
     for wrong in ({"alpha": 0.0}, {"top": 0}, {"normalize": "column"}):
         with pytest.raises(ConfigError):
             PPRDiffusion(**wrong)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [EdgeDrop(0.001), PPRDiffusion()],
+        [EdgeAdd(0.1), FeatureMask(), PPRDiffusion()],
+        [RandomChoice([EdgeDrop(), FeatureMask()]), PPRDiffusion()],
+        [EdgeDrop(), RandomChoice([FeatureMask(), PPRDiffusion()])],
+        [RandomWalkSubgraph(), Compose([PPRDiffusion(), FeatureMask()])],
+    ],
+)
+def test_diffusion_behind_what_may_change_edges_is_refused_at_once(parts):
+    with pytest.raises(ConfigError, match="put it first"):
+        Compose(parts)
+    if len(parts) == 2:
+        with pytest.raises(ConfigError, match="put it first"):
+            RandomChoice(parts, num_choices=2)
+        assert RandomChoice(parts).num_choices == 1
+
+
+def test_a_choice_is_one_part_to_pot():
+    choice = RandomChoice([EdgeDrop(1.0), EdgeDrop(0.1)])
+    assert list(named_parts(choice, "view1")) == [("view1", choice)]
+    assert not choice.drops_all
+    graph = Graph.homogeneous(None, Adjacency.from_edge_index(torch.tensor([[0, 1, 2], [1, 2, 3]]), (4, 4)))
+    torch.testing.assert_close(choice.edge_drop_prob(graph), torch.full((3,), 0.55, dtype=torch.float64))
+    assert RandomChoice([EdgeDrop(1.0), EdgeDrop(1.0)]).drops_all
+    assert RandomChoice([EdgeDrop(0.1, symmetric=True), FeatureMask()]).symmetric
 
 
 # -- choices -----------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -61,6 +62,7 @@ def test_pairs_of_a_file(gcl, tmp_path):
         ("source,target,label\n0,1,1\n0,2,2\n", "labels a pair 2"),
         ("source,target,label\n0,1,1\n0,2,1\n", "every pair"),
         ("source,target,label\n0,1,yes\n0,2,no\n", "'yes'"),
+        ("source,target,label\n0,0,1\n0,2,0\n", "pairs node 0 with itself"),
         ("source,target\n0,1\n0,2\n", "call them source, target and label"),
         ("0,1\n0,2\n", "2 columns"),
     ],
@@ -87,6 +89,33 @@ def test_what_was_not_held_out_is_not_called_so(trained, gcl, tmp_path):
     other = tmp_path / "whole"
     package.pipeline("grace", "karate", trainer={"epochs": 1}, evaluate=False, out=other)
     assert "trained with every edge" in refused(gcl("evaluate", "links", other), 2)
-    assert "leave out --dataset" in refused(gcl("evaluate", "links", folder, "--dataset", "karate"), 2)
+    assert scored(gcl("evaluate", "links", folder, "--dataset", "karate", "--json"))["n"] == 14
     both = ("--pairs", "pairs.csv", "--dataset", "karate")
     assert "leave out" in refused(gcl("evaluate", "links", folder, *both), 2)
+
+
+def test_a_graph_that_has_changed_is_not_what_the_run_held_out_of(gcl):
+    Path("mine").mkdir()
+    edges = [f"{node},{(node + step) % 40}" for node in range(40) for step in (1, 2, 7)]
+    Path("mine/edges.csv").write_text("source,target\n" + "\n".join(edges) + "\n")
+    Path("mine/features.csv").write_text("\n".join(f"{node % 5},{node % 3}" for node in range(40)) + "\n")
+    done = gcl("train", "grace", "mine", "evaluate.links.test=0.1", "trainer.epochs=2", "--out", "run", "-q")
+    assert done.code == 0, done.err
+    whole = scored(gcl("evaluate", "links", "run", "--json"))
+    assert whole["n"] == 24
+    Path("mine/edges.csv").write_text("source,target\n" + "\n".join(edges[:-1]) + "\n")
+    assert "is not the graph that run was trained on" in refused(gcl("evaluate", "links", "run"), 2)
+
+
+def test_a_run_on_a_graph_in_memory_takes_the_graph_from_a_file(gcl):
+    data = package.load_dataset("karate")
+    result = package.pipeline("grace", data.graph, evaluate={"links": {}}, trainer={"epochs": 1}, out="run")
+    assert "--dataset NAME" in refused(gcl("evaluate", "links", "run"), 2)
+    record = scored(gcl("evaluate", "links", "run", "--dataset", "karate", "--json"))
+    assert record["metrics"]["auc"]["mean"] == pytest.approx(result.scores["links"]["trained"].mean("auc"))
+
+
+def test_the_named_embedding_of_the_run_is_scored(gcl):
+    spec = {"links": {"name": "links", "embedding": "embedding"}}
+    package.pipeline("grace", "karate", evaluate=spec, trainer={"epochs": 1}, out="run")
+    assert scored(gcl("evaluate", "links", "run", "--json"))["n"] == 14

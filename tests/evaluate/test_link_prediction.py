@@ -78,17 +78,32 @@ def test_parts_of_an_undirected_graph(weighted):
     assert held.validation == "carved"
 
 
-def test_parts_of_a_directed_graph():
-    graph = make_graph(directed=True)
-    whole = set(map(tuple, loopless(graph).t().tolist()))
+@pytest.mark.parametrize("prob", [0.05, 0.4])
+def test_parts_of_a_directed_graph(prob):
+    """Both arcs of a held-out pair go, where there are two, for the one that stays would tell of the other."""
+    graph = make_graph(directed=True, prob=prob)
+    whole = undirected(loopless(graph))
     training, held = LinkPrediction(valid=0.0, test=0.25).split(graph, seed=3)
-    train, test = set(map(tuple, loopless(training).t().tolist())), set(map(tuple, links(held.test).t().tolist()))
+    train, test = undirected(loopless(training)), undirected(links(held.test))
     assert train | test == whole
     assert not train & test
-    assert len(test) == int(0.25 * len(whole))
+    assert len(test) == links(held.test).shape[1] == int(0.25 * len(whole))
+    assert not undirected(others(held.test)) & whole
+    arcs = set(map(tuple, graph.adjacency.edge_index().t().tolist()))
+    assert set(map(tuple, training.adjacency.edge_index().t().tolist())) == {
+        arc for arc in arcs if frozenset(arc) not in test
+    }
     assert held.valid is None
     assert held.validation == "none"
-    assert "arcs" in LinkPrediction(test=0.25).evaluate(Outputs({"embedding": graph.x}), held, seed=0).protocol
+
+
+def test_a_structure_that_lost_its_mark_of_symmetry_is_split_alike():
+    graph = make_graph()
+    loose = Graph.homogeneous(graph.x, graph.adjacency.without_self_loops())
+    assert not loose.adjacency.symmetric
+    training, held = LinkPrediction().split(loose, seed=0)
+    assert not undirected(links(held.test)) & undirected(training.adjacency.edge_index())
+    assert training.adjacency.symmetric
 
 
 @given(adjacencies(undirected=True, masked=False, min_nodes=6), st.floats(0.3, 2.0), st.integers(0, 9))
@@ -175,10 +190,10 @@ def test_decoders():
     z = torch.randn(60, 4, generator=torch.Generator().manual_seed(1))
     pairs, seen = held.test.pairs, held.for_selection()
     products = (z[pairs[0]] * z[pairs[1]]).sum(1)
-    torch.testing.assert_close(decoder("inner_product", z, seen)[0](pairs), products)
+    torch.testing.assert_close(decoder("inner_product", z, seen)[0](pairs), products.double())
     lengths = z.norm(dim=1)
     expected = products / (lengths[pairs[0]] * lengths[pairs[1]])
-    torch.testing.assert_close(decoder("cosine", z, seen)[0](pairs), expected)
+    torch.testing.assert_close(decoder("cosine", z, seen)[0](pairs), expected.double())
 
     def rows(part):
         features = (z[part.pairs[0]] * z[part.pairs[1]]).double().numpy()
@@ -277,7 +292,7 @@ def test_validation_selects_by_links():
         trainer={"epochs": 4, "select": "validation", "validate_every": 1},
     )
     assert 1 <= result.runs[0].fit["best_epoch"] <= 4
-    with pytest.raises(ConfigError, match="valid"):
+    with pytest.raises(ConfigError, match=r"evaluate.links: links have no validation part .* valid=0.05"):
         gcl.pipeline(
             "grace",
             make_graph(),
@@ -287,8 +302,65 @@ def test_validation_selects_by_links():
 
 
 def test_two_evaluators_that_hold_links_out_are_refused():
-    with pytest.raises(ConfigError, match="both change the graph"):
+    with pytest.raises(ConfigError, match="take different things out of the graph"):
         gcl.pipeline("grace", make_graph(), evaluate={"links": {}, "more": {"name": "links", "split_seed": 1}})
+
+
+def test_two_decoders_of_one_split_and_the_reconstruction_of_what_is_left():
+    graph = make_graph()
+    result = gcl.pipeline(
+        "grace",
+        graph,
+        evaluate={
+            "again": {"name": "links", "protocol": "reconstruction"},
+            "links": {},
+            "cosine": {"name": "links", "decoder": "cosine"},
+        },
+        trainer={"epochs": 1},
+    )
+    training, held = LinkPrediction().split(graph, seed=0)
+    found = {
+        name: rows["trained"].details["links"]
+        for name, rows in result.scores.items()
+        if rows["trained"].task == "links"
+    }
+    assert found["links"] == found["cosine"] == int(held.test.is_link.sum())
+    assert found["again"] == len(undirected(loopless(training)))
+
+
+def test_without_labels_links_alone_are_scored():
+    graph = make_graph().without_node_attrs(["y"])
+    result = gcl.pipeline("grace", graph, evaluate={"links": {}}, trainer={"epochs": 1})
+    assert list(result.scores) == ["links"]
+    assert result.scores["links"]["common neighbours"].protocol.endswith("common neighbours")
+
+
+def test_fewer_other_pairs_than_asked_are_said():
+    graph = make_graph(12, prob=0.9)
+    evaluator = LinkPrediction(test=0.3, negatives=5.0)
+    _, held = evaluator.split(graph, seed=0)
+    report = evaluator.evaluate(Outputs({"embedding": graph.x}), held, seed=0)
+    assert f"all {report.details['others']} other pairs that there are" in report.protocol
+
+
+@pytest.mark.parametrize("rows", [59, 61])
+@pytest.mark.parametrize("kind", ["inner_product", "logistic"])
+def test_embeddings_of_another_number_of_nodes_are_refused(rows, kind):
+    evaluator = LinkPrediction(decoder=kind)
+    _, held = evaluator.split(make_graph(), seed=0)
+    for act in (lambda z: evaluator.evaluate(z, held, seed=0), lambda z: evaluator.validate(z, held)):
+        with pytest.raises(DataError, match=f"{rows} embeddings for 60 nodes"):
+            act(Outputs({"embedding": torch.ones(rows, 3)}))
+
+
+def test_large_embeddings_are_scored_or_refused():
+    evaluator = LinkPrediction()
+    _, held = evaluator.split(make_graph(), seed=0)
+    z = torch.randn(60, 3, generator=torch.Generator().manual_seed(0)).double()
+    plain = evaluator.evaluate(Outputs({"embedding": z}), held, seed=0)
+    assert evaluator.evaluate(Outputs({"embedding": z * 1e100}), held, seed=0).values == plain.values
+    with pytest.raises(DataError, match="overflow"):
+        evaluator.evaluate(Outputs({"embedding": z * 1e200}), held, seed=0)
 
 
 @pytest.mark.parametrize(
@@ -325,9 +397,6 @@ def test_graphs_that_cannot_be_split_are_refused():
     two = Graph(relations={"writes": relation}, relation_types={"writes": ("author", "paper")}, target="paper")
     with pytest.raises(DataError, match="one node type"):
         LinkPrediction().split(two, seed=0)
-    _, held = LinkPrediction().split(make_graph(), seed=0)
-    with pytest.raises(DataError, match="one row a node"):
-        LinkPrediction().evaluate(Outputs({"embedding": torch.ones(5, 2)}), held, seed=0)
 
 
 def test_edge_attributes_follow_their_arcs():
