@@ -73,7 +73,10 @@ def prepare(
     name: Annotated[str, typer.Argument(help="A dataset's name.")],
     raw: Annotated[
         Path | None,
-        typer.Option(help="What was fetched already: the root folder of PyG's class, or OGB's zip file or folder."),
+        typer.Option(
+            help="What was fetched already: the root folder of PyG's class (whose pickles can execute code: give only "
+            "what you trust), or OGB's zip file or folder."
+        ),
     ] = None,
     data_root: DataRoot = None,
 ) -> None:

@@ -43,7 +43,8 @@ def dataset_info(
 ) -> dict[str, Any]:
     """Everything on a dataset's card, where its file is, and with ``verify`` whether the checksum agrees.
 
-    ``verified`` is ``None`` where nothing was compared (not asked, no file, or embedded).
+    ``verified`` is ``None`` where nothing was compared: not asked, no file, embedded, or an archive that was prepared
+    from the card's source (``prepared_from``), whose counts were compared when it was made.
     """
     card = read_card(resolve_name(name, kind=kind))
     record = dataclasses.asdict(card)
@@ -52,7 +53,20 @@ def dataset_info(
     record["searched"] = [str(root) for root in data_roots(data_root)]
     path = record["path"]
     record["verified"] = sha256_of(Path(path)) == card.sha256 if verify and path and card.sha256 else None
+    if record["verified"] is False and _source_of(Path(path)) == card.obtain:
+        record["verified"], record["prepared_from"] = None, card.obtain
     return record
+
+
+def _source_of(path: Path) -> str | None:
+    """What an archive says of where it comes from."""
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return str(archive["source"])
+    except (OSError, ValueError, KeyError, EOFError):
+        return None
 
 
 def _availability(card: Card, data_root: str | os.PathLike[str] | None) -> dict[str, Any]:

@@ -18,8 +18,8 @@ from gcl.core.graph import Graph
 from gcl.data.from_arrays import from_arrays
 from gcl.data.splits import PARTS, UNUSED
 
-URL = "http://snap.stanford.edu/ogb/data/nodeproppred/{}.zip"
-_DAMAGED = (OSError, EOFError, zlib.error, ValueError, zipfile.BadZipFile)
+URL = "https://snap.stanford.edu/ogb/data/nodeproppred/{}.zip"
+_DAMAGED = (OSError, EOFError, zlib.error, ValueError, zipfile.BadZipFile, RuntimeError)  # the last: encrypted
 
 
 def ogb_url(name: str) -> str:

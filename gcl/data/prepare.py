@@ -7,7 +7,6 @@ import importlib
 import os
 import shutil
 import tempfile
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -42,7 +41,8 @@ def prepare_dataset(
 
     Args:
         name: a dataset's name.
-        raw: what was fetched already: the ``root`` folder of PyG's class, or OGB's zip file or folder.
+        raw: what was fetched already: the ``root`` folder of PyG's class, or OGB's zip file or folder. PyG reads
+            pickles there, which can execute code: give only what you trust.
         data_root: where it is stored; by default ``GCL_DATA``, else the user's cache folder.
         say: gets a line on what happens.
 
@@ -58,7 +58,10 @@ def prepare_dataset(
         raise DataError(f"{card.name} is built in and needs no file")
     known = find_archive(card, data_root)
     if known is not None:
+        say(f"{card.name} is here already")
         return known
+    if raw is not None and not Path(raw).exists():
+        raise DataError(f"{raw} does not exist; give what was fetched before, or leave --raw out")
     if not card.obtain.startswith((PYG, OGB)):
         raise DataError(
             f"{card.name} cannot be fetched: no public source is known to give the same graph ({card.source}); put "
@@ -138,9 +141,10 @@ def _check_same(card: Card, graph: Graph, listed: int) -> None:
         "features": 0 if features is None else features.shape[1],
         "classes": 0 if y is None else int(y.max()) + 1,
     }
+    expected = {"self_loops": 0, **card.statistics}
     wrong = [
         f"{found[key]:,} {key.replace('_', ' ')} and not {count:,}"
-        for key, count in card.statistics.items()
+        for key, count in expected.items()
         if key in found and isinstance(count, int) and found[key] != count
     ]
     if wrong:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import torch
 from gcl.core.adjacency import Adjacency
 from gcl.core.errors import DataError
 from gcl.core.files import atomic_write
-from gcl.core.graph import Graph
+from gcl.core.graph import HELD_ATTRIBUTES, Graph
 
 SMALL = (np.uint8, np.uint16, np.int32)  # types of whole features, the smallest that holds them
 
@@ -27,7 +28,8 @@ def write_archive(
 ) -> Path:
     """Writes a graph of one node type so that :func:`gcl.data.archive.graph_from_archive` gives it back.
 
-    Undirected edges are listed once, loops apart; whole features are stored in the smallest type that holds them.
+    Other node and edge attributes than labels and splits have no place in the layout; a warning names them. Undirected
+    edges are listed once, loops apart; whole features are stored in the smallest type that holds them.
     Nothing in the file is pickled.
 
     Args:
@@ -43,6 +45,10 @@ def write_archive(
     target = Path(path)
     if target.suffix != ".npz":
         raise DataError(f"{target} must end in .npz")
+    others = [name for name in graph.node_attrs.get(graph.target, {}) if name not in HELD_ATTRIBUTES]
+    others += [name for attrs in graph.edge_attrs.values() for name in attrs]
+    if others:
+        warnings.warn(f"{target} has no place for the attributes {', '.join(others)}; keep them apart", stacklevel=2)
     arrays: dict[str, Any] = {**_edges(graph), **_features(graph)}
     y, splits = graph.attr("y"), graph.attr("splits")
     arrays["num_classes"] = np.int32(0 if y is None else int(y.max()) + 1)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK = "#010203"  # stands for the page's own colour until the picture is written
+NO_GROUP = "#9a9a94"
 RUN_COLORS = ("#2b7a78", "#c8673f", "#6f5aa8", "#9a8a2d", "#3f7fc8", "#a8476f")
 CLASS_COLORS = (
     *("#4878a8", "#d98b3a", "#5a9e5f", "#c2524f", "#8a6bb0", "#8c6d54"),
@@ -81,7 +82,7 @@ def draw_points(points: np.ndarray, group: np.ndarray) -> str:
     figure = _figure(4.2, 4.2)
     axes = figure.subplots()
     axes.set_axis_off()
-    colors = np.array([color_of(place) if place >= 0 else "#9a9a94" for place in group.tolist()])
+    colors = np.array([color_of(place) if place >= 0 else NO_GROUP for place in group.tolist()])
     size = float(np.clip(4000 / max(len(points), 1), 1.5, 30))
     axes.scatter(points[:, 0], points[:, 1], s=size, lw=0, c=colors, alpha=0.85)
     axes.set_aspect("equal", adjustable="datalim")

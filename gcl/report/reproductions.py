@@ -6,7 +6,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-HEADER = """# Reproductions
+TITLE = "# Reproductions"
+HEADER = f"""{TITLE}
 
 Written by `gcl reproduce --all`: the shipped experiments, each with its paper's settings, the paper's figure beside
 ours, in percent. ± is the standard deviation over training seeds. The best floor is the best of what needs no training
@@ -35,11 +36,12 @@ def reproductions(records: Sequence[Mapping[str, Any]], left: Sequence[tuple[str
         for line in record["comparison"]:
             floor = max(line["floors"].items(), key=lambda item: item[1], default=None)
             oracle = record["oracle"].get(line["evaluate"], {}).get(line["metric"])
+            known = line["paper"] is not None
             cells = [
-                f"{line['evaluate']} {line['metric']}, {line['protocol']}",
-                _figure(line["paper"], line["paper_std"]),
+                _plain(f"{line['evaluate']} {line['metric']}, {line['protocol']}"),
+                _figure(line["paper"], line["paper_std"]) if known else "",
                 _figure(line["ours"], line["ours_std"]),
-                f"{line['difference']:+.2f}",
+                f"{line['difference']:+.2f}" if known else "",
                 f"{len(line['seeds'])} of {record['seeds_wanted']}",
                 "" if floor is None else f"{floor[0]} {floor[1]:.2f}",
                 "" if oracle is None else f"{oracle:.2f}",
@@ -47,23 +49,27 @@ def reproductions(records: Sequence[Mapping[str, Any]], left: Sequence[tuple[str
                 memory,
             ]
             lines.append(f"| {name} | {' | '.join(cells)} |")
-            if line["difference"] < 0:
+            if known and line["difference"] < 0:
                 short.append(_shortfall(record, line, floor))
             if line["note"]:
-                notes.append(f"- {record['experiment']} on {record['dataset']}: {line['note']}.")
-        environment = record["environment"]
-        machines.append(
-            f"{environment['processor']}, {environment['threads']} thread(s), commit {environment['commit']}"
-        )
+                notes.append(f"- {record['experiment']} on {record['dataset']}: {_plain(line['note'])}.")
+        for environment in record["environments"]:
+            commit = "an installed package" if environment["commit"] is None else f"commit {environment['commit']}"
+            machines.append(f"{environment['processor']}, {environment['threads']} thread(s), {commit}")
     if short:
         lines += ["", "## Below the paper", "", *short]
     if notes:
         lines += ["", "## What differs", "", *dict.fromkeys(notes)]
     if left:
-        lines += ["", "## Not done", "", *(f"- {title}: {reason}." for title, reason in left)]
+        lines += ["", "## Not done", "", *(f"- {title}: {_plain(reason).rstrip('.')}." for title, reason in left)]
     if machines:
         lines += ["", "## Machines", "", *(f"- {machine}" for machine in dict.fromkeys(machines))]
     return "\n".join(lines) + "\n"
+
+
+def _plain(text: str) -> str:
+    """On one line, and no cell border."""
+    return " ".join(text.split()).replace("|", "\\|")
 
 
 def _figure(value: float, deviation: float | None) -> str:

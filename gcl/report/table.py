@@ -96,6 +96,7 @@ def other_epochs(report: Report) -> str:
     parts = [
         f"{words} {100 * sum(details[name][metric] for details in seeds) / len(seeds):.2f}"
         for name, words in CHOICES.items()
+        if all(name in details for details in seeds)  # earlier versions kept fewer
     ]
     return f"{score_label(metric)} of other epochs than the last: {'; '.join(parts)}"
 

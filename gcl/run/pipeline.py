@@ -33,7 +33,7 @@ from gcl.run import run_directory as files
 from gcl.run.result import Result, SeedRun
 from gcl.run.run_directory import RunDirectory
 from gcl.run.scoring import evaluate as score
-from gcl.run.scoring import kept_floors, resolve_evaluators, split, validator
+from gcl.run.scoring import kept_floors, kept_scores, resolve_evaluators, split, validator
 from gcl.run.settings import read_yaml, settle, write_yaml
 from gcl.train.memory import reset_peak_memory
 from gcl.train.trainer import Trainer
@@ -286,12 +286,15 @@ def _run_seed(
     seconds["prepare"] = watch.lap()
 
     scores: dict[str, dict[str, Report]] = {"untrained": {}, "trained": {}}
+    fingerprints = _fingerprints(settings, graph, place)
     if settings["floors"]:
+        kept = None if place is None else place / files.UNTRAINED
         untrained = dataclasses.replace(method.outputs(graph), stands_in=True)
-        scores["untrained"] = score(evaluators, untrained, held, seed)
+        scores["untrained"] = kept_scores(
+            kept, [fingerprints, settings["evaluate"]], lambda: score(evaluators, untrained, held, seed)
+        )
         seconds["evaluate_untrained"] = watch.lap()
 
-    fingerprints = _fingerprints(settings, graph, place)
     trainer: Trainer = resolve("trainer", settings["trainer"])
     placed = trainer.place(graph)  # as the trained method sees it
     selects = "validation" in (trainer.select, *(stage.select for stage in method.stages()))
@@ -335,6 +338,7 @@ def _run_seed(
         spec=graph.spec,
         interactions=interactions,
         fingerprints=fingerprints,
+        environment=describe_environment(),
     )
     if place is not None:
         run.write_result(place)

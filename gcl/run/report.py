@@ -11,7 +11,7 @@ from gcl.report.figures import RUN_COLORS, check_figures
 from gcl.report.projection import ProjectionName
 from gcl.run.report_pictures import color_key, communities_of, curves_of, pictures_of, projection_words
 from gcl.run.report_tables import beside_paper, cost_of, differences_of, facts_of, scores_of, subtitle_of
-from gcl.run.shown_run import read_run, short_names
+from gcl.run.shown_run import read_run, root_of, short_names
 
 TEMPLATE = Path(__file__).resolve().parent.parent / "report" / "page.html"
 MOST_NODES = 3000  # that are projected
@@ -54,11 +54,15 @@ def write_report(
     if isinstance(max_nodes, bool) or not isinstance(max_nodes, int) or max_nodes < 2:
         raise ConfigError(f"max_nodes must be a whole number from 2, got {max_nodes!r}")
     check_figures()
-    target = Path(out) if out is not None else Path(runs[0]) / "report.html"
+    roots = [root_of(path) for path in runs]
+    names = short_names(roots)
+    target = Path(out) if out is not None else roots[0] / "report.html"
+    if target.is_dir():
+        raise OutputError(f"{target} is a folder; give the name of a file, such as {target / 'report.html'}")
     if target.exists() and not overwrite:
         raise OutputError(f"{target} exists; choose another --out, or give --overwrite")
     notes: list[str] = []
-    shown = [read_run(Path(path), name, data_root, notes) for path, name in zip(runs, short_names(runs), strict=True)]
+    shown = [read_run(root, name, data_root, notes) for root, name in zip(roots, names, strict=True)]
     from jinja2 import Environment
     from markupsafe import Markup
 

@@ -12,10 +12,12 @@ from torch import Tensor
 from gcl.augment.communities import community_strength
 from gcl.evaluate.clustering import hard_assignment
 from gcl.ops.communities import detect_communities, modularity
-from gcl.report.figures import color_of, draw_bars, draw_curves, draw_points
+from gcl.report.figures import NO_GROUP, color_of, draw_bars, draw_curves, draw_points
 from gcl.report.projection import ProjectionName, project
+from gcl.run.run_directory import kind_of
 from gcl.run.shown_run import Shown
 
+MOST_BARS = 200
 MOST_GROUPS = 24  # that have a name in a picture
 COMMUNITY_ARCS = 5_000_000  # up to which communities are looked for
 
@@ -50,35 +52,39 @@ def curves_of(shown: Sequence[Shown]) -> list[tuple[str, str]]:
 
 
 def communities_of(shown: Sequence[Shown]) -> tuple[list[dict[str, Any]], list[Tensor | None]]:
-    """Pictures of the strengths of the communities of each graph, and the community of each node."""
+    """Pictures of the strengths of the communities of each graph, and the community of each node, strongest first."""
     pictures: list[dict[str, Any]] = []
     found: dict[str, Tensor | None] = {}
     for each in shown:
-        if each.record["dataset"] in found:
+        if each.fingerprint in found:
             continue
         graph, labels = each.graph, None
         plain = graph is not None and len(graph.num_nodes_by_type) == 1 and len(graph.relations) == 1
         if graph is not None and plain and 0 < graph.adjacency.num_arcs <= COMMUNITY_ARCS:
             given = graph.attr("community")
             labels = detect_communities(graph.adjacency, seed=0) if given is None else given.long()
-            strength = community_strength(graph.adjacency, labels).sort(descending=True).values
+            strength = community_strength(graph.adjacency, labels)
+            order = strength.argsort(descending=True, stable=True)
+            quality, labels = modularity(graph.adjacency, labels), order.argsort()[labels]
             sizes = labels.bincount()
-            whose = "by Leiden" if given is None else "that came with the graph"
+            whose = "found for this page by Leiden" if given is None else "that came with the graph"
+            first = f"; the strongest {MOST_BARS} are drawn" if len(sizes) > MOST_BARS else ""
+            number = f"{each.record['dataset']} of {each.name}" if len(shown) > 1 else each.record["dataset"]
             pictures.append(
                 {
-                    "name": f"strength of the communities of {each.record['dataset']}",
+                    "name": f"strength of the communities of {number}",
                     "svg": draw_bars(
-                        strength.tolist(),
-                        name=f"strength {each.record['dataset']}",
+                        strength[order][:MOST_BARS].tolist(),
+                        name=f"strength {each.fingerprint}",
                         xlabel="community, strongest first",
                         ylabel="share of the modularity",
                     ),
                     "caption": f"{len(sizes)} communities {whose}, of {int(sizes.min())} to {int(sizes.max())} nodes; "
-                    f"modularity {modularity(graph.adjacency, labels):.3f}",
+                    f"modularity {quality:.3f}{first}",
                 }
             )
-        found[each.record["dataset"]] = labels
-    return pictures, [found[each.record["dataset"]] for each in shown]
+        found[each.fingerprint] = labels
+    return pictures, [found[each.fingerprint] for each in shown]
 
 
 def pictures_of(
@@ -106,7 +112,7 @@ def pictures_of(
 def _rows_and_groups(each: Shown, community: Tensor | None) -> tuple[Tensor, dict[str, np.ndarray]]:
     """The rows that are drawn, and what they are coloured by."""
     embeddings = each.outputs.embeddings
-    if "user" in embeddings and "item" in embeddings:
+    if kind_of(each.run.settings) == "rec":
         users, items = embeddings["user"], embeddings["item"]
         kind = np.repeat([0, 1], [len(users), len(items)])
         return torch.cat([users, items]), {"users and items": kind}
@@ -116,9 +122,7 @@ def _rows_and_groups(each: Shown, community: Tensor | None) -> tuple[Tensor, dic
     if y is not None and y.numel() == z.shape[0]:
         groups["by label"] = y.numpy()
     if community is not None and community.numel() == z.shape[0]:
-        # the largest have the first colours
-        rank = community.bincount().argsort(descending=True, stable=True).argsort()
-        groups["by community"] = rank[community].numpy()
+        groups["by community"] = community.numpy()  # numbered as in the picture of their strengths
     if each.outputs.assignment is not None:
         groups["by the method's clusters"] = hard_assignment(each.outputs.assignment).numpy()
     return z, groups or {"embeddings": np.zeros(z.shape[0], dtype=np.int64)}
@@ -130,7 +134,9 @@ def _group_key(labels: np.ndarray, each: Shown, name: str) -> list[dict[str, str
         return [{"name": word, "color": color_of(place)} for place, word in enumerate(("users", "items"))]
     if len(found) < 2 or len(found) > MOST_GROUPS:
         return []
-    return [{"name": str(label), "color": color_of(label)} for label in found]
+    names = each.class_names if name == "by label" and len(each.class_names) > max(found) else None
+    key = [{"name": str(label) if names is None else names[label], "color": color_of(label)} for label in found]
+    return [*key, {"name": "none", "color": NO_GROUP}] if (labels < 0).any() else key
 
 
 def _sample(size: int, most: int) -> Tensor:
@@ -144,7 +150,7 @@ def projection_words(shown: Sequence[Shown], projection: str, max_nodes: int) ->
     how = {"tsne": "t-SNE", "pca": "Two principal components"}.get(projection, "")
     sizes = [
         sum(len(rows) for rows in each.outputs.embeddings.values())
-        if "user" in each.outputs.embeddings
+        if kind_of(each.run.settings) == "rec"
         else each.outputs.main.shape[0]
         for each in shown
     ]

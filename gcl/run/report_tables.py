@@ -10,49 +10,55 @@ import yaml
 
 from gcl.core.report import Report
 from gcl.report.table import beaten_floors, other_epochs, score_label
+from gcl.run.reproduce import shipped_changes
 from gcl.run.shown_run import Shown
 
 
 def scores_of(shown: Sequence[Shown]) -> list[dict[str, Any]]:
-    """One table an evaluator: the floors once, then every run; the best of each metric is marked."""
-    found = []
-    for name in dict.fromkeys(name for each in shown for name in each.scores):
-        rows: dict[str, tuple[bool, Report]] = {}
-        protocols: list[str] = []
-        sentences = []
-        for each in shown:
-            reports = each.scores.get(name, {})
-            for row, report in reports.items():
-                own = row in ("untrained", "trained")
-                known = rows.get(row)
-                if not own and known is not None and _means(known[1]) == _means(report):
-                    continue  # the same floor of the same graph
-                label = row if len(shown) == 1 or not (own or known is not None) else f"{row}, {each.name}"
-                rows[label] = (row == "trained", report)
-            if "trained" in reports:
-                protocols.append(reports["trained"].protocol)
-                metric = next(iter(reports["trained"].values))
-                said = [beaten_floors(reports, "trained", metric), other_epochs(reports["trained"])]
-                prefix = f"{each.name}: " if len(shown) > 1 else ""
-                sentences += [f"{prefix}{sentence}." for sentence in said if sentence]
-        metrics = list(dict.fromkeys(metric for _, report in rows.values() for metric in report.values))
-        best = {
-            metric: max(report.mean(metric) for _, report in rows.values() if metric in report.values)
-            for metric in metrics
-        }
-        found.append(
-            {
-                "name": name,
-                "protocol": "; ".join(dict.fromkeys(protocols)),
-                "labels": [score_label(metric) for metric in metrics],
-                "rows": [
-                    {"name": label, "trained": trained, "cells": [_cell(report, metric, best) for metric in metrics]}
-                    for label, (trained, report) in rows.items()
-                ],
-                "sentences": sentences,
-            }
-        )
-    return found
+    """One table an evaluator, dataset and protocol: the floors once, then every run; the best of each is marked."""
+    kinds: dict[tuple[str, str, str], list[Shown]] = {}
+    for each in shown:
+        for name, reports in each.scores.items():
+            protocol = (
+                next(iter(reports.values())).protocol if "trained" not in reports else reports["trained"].protocol
+            )
+            kinds.setdefault((name, each.record["dataset"], protocol), []).append(each)
+    several = len({dataset for _, dataset, _ in kinds}) > 1
+    return [
+        _score_table(f"{name} of {dataset}" if several else name, name, protocol, group, named=len(shown) > 1)
+        for (name, dataset, protocol), group in kinds.items()
+    ]
+
+
+def _score_table(title: str, name: str, protocol: str, shown: Sequence[Shown], *, named: bool) -> dict[str, Any]:
+    rows: dict[str, tuple[bool, Report]] = {}
+    sentences = []
+    for each in shown:
+        reports = each.scores[name]
+        for row, report in reports.items():
+            own = row in ("untrained", "trained")
+            known = rows.get(row)
+            if not own and known is not None and _means(known[1]) == _means(report):
+                continue  # the same floor of the same graph
+            rows[f"{row}, {each.name}" if named and (own or known is not None) else row] = (row == "trained", report)
+        if "trained" in reports:
+            metric = next(iter(reports["trained"].values))
+            said = [beaten_floors(reports, "trained", metric), other_epochs(reports["trained"])]
+            sentences += [f"{each.name}: {sentence}." if named else f"{sentence}." for sentence in said if sentence]
+    metrics = list(dict.fromkeys(metric for _, report in rows.values() for metric in report.values))
+    best = {
+        metric: max(report.mean(metric) for _, report in rows.values() if metric in report.values) for metric in metrics
+    }
+    return {
+        "name": title,
+        "protocol": protocol,
+        "labels": [score_label(metric) for metric in metrics],
+        "rows": [
+            {"name": label, "trained": trained, "cells": [_cell(report, metric, best) for metric in metrics]}
+            for label, (trained, report) in rows.items()
+        ],
+        "sentences": sentences,
+    }
 
 
 def _means(report: Report) -> dict[str, float]:
@@ -79,21 +85,30 @@ def beside_paper(shown: Sequence[Shown]) -> tuple[list[dict[str, str]], list[str
                 continue
             ours = 100 * report.mean(metric)
             prefix = f"{each.name}: " if len(shown) > 1 else ""
+            # of one seed there is no deviation over seeds, as the paper's is one
+            spread = f" ± {100 * report.std(metric):.2f}" if len(each.record["runs"]) > 1 else " (one seed)"
             lines.append(
                 {
                     "name": f"{prefix}{figure['evaluate']}, {score_label(metric)}",
                     "paper": f"{figure['value']:.2f}" + (f" ± {figure['std']:.2f}" if figure.get("std") else ""),
-                    "ours": _cell(report, metric, {metric: 0.0})["text"],
+                    "ours": f"{ours:.2f}{spread}",
                     "difference": f"{ours - figure['value']:+.2f}",
                 }
             )
-            notes.append(
-                f"Paper's figure: {figure.get('source')}{'; ' + figure['note'] if figure.get('note') else ''}."
-            )
-        changed = each.record.get("changed")
-        if lines and changed:
-            notes.append(f"{each.name} has other settings than the experiment: {changed}.")
+            about = [str(figure[key]) for key in ("source", "note") if figure.get(key)]
+            notes += [f"Paper's figure: {'; '.join(about)}."] if about else []
+        if lines:
+            notes += _other_settings(each)
     return lines, list(dict.fromkeys(notes))
+
+
+def _other_settings(each: Shown) -> list[str]:
+    """What of a run's settings is not the paper's."""
+    changed = shipped_changes(each.record)
+    if changed is None:
+        return [f"{each.name}: no shipped experiment has these figures, so nothing says whether the settings are its."]
+    listed = ", ".join(changed[:8]) + (f" and {len(changed) - 8} more" if len(changed) > 8 else "")
+    return [f"{each.name} has other settings than the experiment: {listed}."] if changed else []
 
 
 def cost_of(shown: Sequence[Shown]) -> dict[str, Any]:
@@ -138,14 +153,17 @@ def _flat(value: Any, path: str = "") -> dict[str, str]:
 
 def facts_of(each: Shown) -> dict[str, Any]:
     """What a run is, and its whole configuration."""
+    own = [run.get("environment") or each.record["environment"] for run in each.record["runs"]]
     environment = each.record["environment"]
     seeds = ", ".join(map(str, each.curves))
+    commits = dict.fromkeys(str(one.get("commit") or "installed package") for one in own)
+    machines = dict.fromkeys(f"{one.get('processor')}, {one.get('threads')} thread(s)" for one in own)
     facts = [
         ("method", each.record["method"]),
         ("dataset", each.record["dataset"]),
         ("seeds", seeds),
-        ("commit", environment.get("commit") or "installed package"),
-        ("machine", f"{environment.get('processor')}, {environment.get('threads')} thread(s)"),
+        ("commit", "; ".join(commits)),
+        ("machine", "; ".join(machines)),
         ("folder", str(each.run.root)),
     ]
     settings = {key: value for key, value in each.record["settings"].items() if key != "paper"}

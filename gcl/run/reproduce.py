@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gcl.core.errors import CheckpointError, ConfigError
-from gcl.core.files import write_json
+from gcl.core.errors import CheckpointError, ConfigError, OutputError
+from gcl.core.files import claimed, write_json
 from gcl.core.resolve import describe, find_class, normalise
 from gcl.data.dataset import Dataset
 from gcl.data.load import load_dataset
@@ -15,7 +16,7 @@ from gcl.data.resources import resource_folder
 from gcl.run import run_directory as files
 from gcl.run.pipeline import check, configure, train
 from gcl.run.result import Result
-from gcl.run.settings import experiment_file, experiment_method, read_yaml, write_yaml
+from gcl.run.settings import experiment_file, experiment_method, read_yaml, settle, write_yaml
 
 
 def reproduce(
@@ -45,11 +46,32 @@ def reproduce(
     Raises:
         ConfigError: no experiment is shipped for the pair.
         CheckpointError: the folder holds runs of other settings.
+        OutputError: another process is at it.
     """
     if overrides and out is None:
         raise ConfigError("with changed settings the run is not the paper's; give it a folder of its own with --out")
     settings, data = planned(method, dataset, seeds=seeds, overrides=overrides, data_root=data_root)
     folder = Path(out) if out is not None else Path("runs") / "reproduce" / f"{method}-{data.name.rpartition('/')[2]}"
+    with claimed(lock_of(folder)) as is_ours:
+        if not is_ours:
+            raise OutputError(f"another process trains in {folder}; wait for it, or choose another --out")
+        return run_planned(settings, data, folder, overrides=overrides, progress=progress)
+
+
+def lock_of(folder: Path) -> Path:
+    """The file that a process holds while it trains in a folder of runs; beside it, so that the folder stays new."""
+    return folder.parent / f"{folder.name}.lock"
+
+
+def run_planned(
+    settings: Mapping[str, Any],
+    data: Dataset,
+    folder: Path,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    progress: bool | None = False,
+) -> tuple[Result, list[dict[str, Any]], Path]:
+    """What :func:`reproduce` does once everything is checked and the folder is this process's."""
     settings = _claim(folder, settings)
     result = train(settings, data, folder, progress=progress, seed_folders=True)
     comparison = compare(result)
@@ -115,6 +137,39 @@ def compare(result: Result) -> list[dict[str, Any]]:
             }
         )
     return records
+
+
+def shipped_changes(record: Mapping[str, Any]) -> list[str] | None:
+    """The settings by which a run with a paper's figures differs from the shipped experiment that has these figures.
+
+    Args:
+        record: of a run, as ``report.json`` has it.
+
+    Returns:
+        Dotted names, with the run's value; ``None`` where no shipped experiment has these figures.
+    """
+    found: list[list[str]] = []
+    ran = _flat(_meant(record["settings"]))
+    for path in _experiments():
+        preset = read_yaml(path)
+        if describe(preset["paper"]) != record["paper"]:
+            continue
+        base = experiment_method(path.parent.name)
+        if describe(find_class("method", base))["name"] != record["method"]:
+            continue
+        shipped = _flat(_meant(describe(settle(base, record["dataset"], overrides={}, preset=preset))))
+        names = sorted(name for name in {*ran, *shipped} if name.partition(".")[0] in ("method", "trainer", "evaluate"))
+        changed = [name for name in names if ran.get(name) != shipped.get(name)]
+        found.append([f"{name}={ran.get(name, 'absent')}" for name in changed])
+    return min(found, key=len) if found else None
+
+
+def _flat(value: Any, path: str = "") -> dict[str, str]:
+    """A nested configuration by dotted names."""
+    if isinstance(value, Mapping) and value:
+        inner = [_flat(each, f"{path}.{key}" if path else str(key)) for key, each in value.items()]
+        return {name: text for part in inner for name, text in part.items()}
+    return {path: json.dumps(value)}
 
 
 def _experiments() -> list[Path]:

@@ -37,6 +37,7 @@ class SeedRun:
         spec: sizes and types of the training graph.
         interactions: of a recommender: every known pair by part, int64 ``[2, n]``, user above item.
         fingerprints: SHA-256 of the data, the prepared tensors and the configuration, where the run was written.
+        environment: versions and machine that it was finished with.
     """
 
     seed: int
@@ -50,6 +51,7 @@ class SeedRun:
     spec: GraphSpec | None = None
     interactions: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
     fingerprints: Mapping[str, str] = field(default_factory=dict, repr=False)
+    environment: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """Everything but tensors."""
@@ -63,6 +65,7 @@ class SeedRun:
             "fit": dict(self.fit),
             "timing": dict(self.cost),
             "fingerprints": dict(self.fingerprints),
+            "environment": dict(self.environment),
         }
 
     def write(self, place: RunDirectory, ids: list[str] | None, other_ids: Mapping[str, list[str]] = {}) -> None:
@@ -107,6 +110,7 @@ class SeedRun:
             record["fit"],
             record["timing"],
             fingerprints=record["fingerprints"],
+            environment=record.get("environment", {}),
         )
 
 

@@ -31,6 +31,7 @@ CONFIG, SPEC, PREPARED = "config.yaml", "graph_spec.json", "prepared.safetensors
 MODEL, EMBEDDINGS, METRICS = "model.safetensors", "embeddings.safetensors", "metrics.jsonl"
 INTERACTIONS = "interactions.safetensors"  # of a recommender: the pairs of every part, as [2, n]
 RESULT, REPORT, ENVIRONMENT = "result.json", "report.json", "environment.json"
+UNTRAINED = "untrained.json"  # scores before training, so that a resumption need not take them again
 FLOORS = "floors.json"  # so that they are scored once for all seeds, also where these come later
 FORMAT = 1
 META, ASSIGNMENT, EXTRA = "gcl", "assignment!", "extra!"  # names in the file of embeddings that no embedding has

@@ -83,6 +83,23 @@ def validator(
     return validate
 
 
+def kept_scores(path: Path | None, of: Any, make: Callable[[], dict[str, Report]]) -> dict[str, Report]:
+    """Reports by evaluator, read from a file where it has those of the same things, else made and written to it."""
+    if path is None:
+        return make()
+    key = hashlib.sha256(json.dumps([describe(of), __version__], sort_keys=True).encode()).hexdigest()
+    if path.is_file():
+        try:
+            kept = json.loads(path.read_text(encoding="utf-8"))
+            if kept["of"] == key:
+                return {name: Report.from_json(report) for name, report in kept["scores"].items()}
+        except (ValueError, KeyError, TypeError, AttributeError):  # damaged: they are taken again
+            pass
+    found = make()
+    write_json(path, {"of": key, "scores": {name: report.to_json() for name, report in found.items()}})
+    return found
+
+
 def kept_floors(
     path: Path | None, graph: Graph, settings: Mapping[str, Any], evaluators: Mapping[str, Any]
 ) -> tuple[dict[str, dict[str, Report]], list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 import time
@@ -11,7 +12,8 @@ from contextvars import ContextVar
 from types import FrameType, TracebackType
 from typing import Any
 
-_DEADLINE: ContextVar[float] = ContextVar("deadline", default=float("inf"))
+_END: ContextVar[float] = ContextVar("end", default=math.inf)  # on the monotonic clock
+_SLICE: ContextVar[float] = ContextVar("slice", default=math.inf)  # seconds of one training
 
 
 class OutOfTime(KeyboardInterrupt):
@@ -19,16 +21,23 @@ class OutOfTime(KeyboardInterrupt):
 
 
 @contextmanager
-def stop_after(seconds: float) -> Iterator[None]:
+def stop_after(seconds: float, *, training: float = math.inf) -> Iterator[None]:
     """Ends training inside the block after a time, between two steps and with a checkpoint, by :class:`OutOfTime`.
 
-    Of two blocks, one in the other, the earlier end counts. What is no training (preparing, scoring) is not cut short.
+    One step at least is done, so that repeated calls come to an end. Of two blocks, one in the other, the earlier end
+    counts. What is no training (preparing, scoring) is not cut short.
+
+    Args:
+        seconds: from now.
+        training: of each training inside, from its own beginning.
     """
-    token = _DEADLINE.set(min(_DEADLINE.get(), time.monotonic() + seconds))
+    end = _END.set(min(_END.get(), time.monotonic() + seconds))
+    slice_ = _SLICE.set(min(_SLICE.get(), training))
     try:
         yield
     finally:
-        _DEADLINE.reset(token)
+        _END.reset(end)
+        _SLICE.reset(slice_)
 
 
 class Interruption:
@@ -41,18 +50,25 @@ class Interruption:
 
     def __init__(self) -> None:
         self.signalled = False
+        self._end = math.inf
         self._previous: dict[signal.Signals, Any] = {}
 
     @property
     def requested(self) -> bool:
         """Whether work is to stop."""
-        return self.signalled or time.monotonic() >= _DEADLINE.get()
+        return self.signalled or self.out_of_time
+
+    @property
+    def out_of_time(self) -> bool:
+        """Whether the time of :func:`stop_after` is over."""
+        return time.monotonic() >= self._end
 
     def error(self, sentence: str) -> KeyboardInterrupt:
         """What to raise: an :class:`OutOfTime` where no signal came."""
         return KeyboardInterrupt(sentence) if self.signalled else OutOfTime(sentence)
 
     def __enter__(self) -> Interruption:
+        self._end = min(_END.get(), time.monotonic() + _SLICE.get())
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 # None: a handler from outside Python, which could not be put back.

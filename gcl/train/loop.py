@@ -84,6 +84,7 @@ class Loop:
     parameters: list[nn.Parameter] = field(default_factory=list, init=False)
     best: dict[str, Tensor] | None = field(default=None, init=False)
     out_of_time: bool = field(default=False, init=False)
+    stepped: bool = field(default=False, init=False)  # since this call began
 
     def run(self) -> FitResult:
         """Trains to the end, from the beginning or from the checkpoint."""
@@ -166,6 +167,7 @@ class Loop:
                 clock = dataclasses.replace(begin, batch=count - 1, step=begin.step + count - 1)
                 loss = self._step(batch, clock, self.optimizer)
                 state.clock = dataclasses.replace(begin, batch=count, step=begin.step + count)
+                self.stepped = True
                 self.progress.update(state.clock, state.epochs, loss)
                 self._stop_if_asked()
         if count == 0:
@@ -300,6 +302,9 @@ class Loop:
 
     def _stop_if_asked(self, *, save: bool = True) -> None:
         if not self.interruption.requested:
+            return
+        # out of time alone: a call that gained nothing would be made again and again, and what is finished stays so
+        if not self.interruption.signalled and (self.state.finished or not self.stepped):
             return
         if save:
             self._save("last")

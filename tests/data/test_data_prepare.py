@@ -75,6 +75,9 @@ def test_the_file_is_plain_small_and_not_overwritten(tmp_path):
         Graph.homogeneous(counts, Adjacency.from_edge_index(torch.tensor([[0], [1]]), (2, 2))), tmp_path / "counts.npz"
     )
     assert read_npz(path)[0]["x_data"].dtype == np.uint16
+    marked = graph.with_node_attrs(community=torch.zeros(34, dtype=torch.int64))
+    with pytest.warns(UserWarning, match="no place for the attributes community"):
+        write_archive(marked, tmp_path / "marked.npz")
     with pytest.raises(DataError, match="one node type"):
         write_archive(gcl.load_dataset("davis").graph, tmp_path / "two.npz")
 
@@ -98,8 +101,6 @@ def published(monkeypatch, tmp_path):
             calls.append((root, name, size))
             (module.Path(root) / "raw").mkdir(parents=True, exist_ok=True)
             (module.Path(root) / "raw" / "big.bin").write_bytes(b"0" * 1000)
-            if made is None:
-                raise OSError("no route to host")
 
         def __getitem__(self, index):
             assert index == 0
@@ -145,8 +146,25 @@ def test_what_pyg_makes_is_stored_in_our_layout(published, tmp_path):
     assert "Ring(" in said[0]
 
 
+def test_a_prepared_archive_is_told_from_a_changed_one(published, tmp_path, monkeypatch):
+    from gcl.data import catalog
+
+    card, _ = published
+    path = prepare_dataset("node/ring", data_root=tmp_path)
+    monkeypatch.setattr(catalog, "read_card", lambda name: Card(**{**vars(card), "sha256": "0" * 64}))
+    monkeypatch.setattr(catalog, "resolve_name", lambda name, kind=None: name)
+    record = catalog.dataset_info("node/ring", tmp_path, verify=True)
+    assert (record["verified"], record["prepared_from"]) == (None, card.obtain)
+    np.savez(path, edge_index=np.zeros((2, 1), int))
+    assert catalog.dataset_info("node/ring", tmp_path, verify=True)["verified"] is False
+
+
 def test_a_folder_that_was_fetched_before_is_used_and_kept(published, tmp_path):
     _, calls = published
+    with pytest.raises(DataError, match="does not exist"):
+        prepare_dataset("node/ring", data_root=tmp_path / "root", raw=tmp_path / "typo")
+    assert not (tmp_path / "typo").exists()
+    (tmp_path / "mine").mkdir()
     prepare_dataset("node/ring", data_root=tmp_path / "root", raw=tmp_path / "mine")
     assert calls[0][0] == str(tmp_path / "mine")
     assert (tmp_path / "mine" / "raw" / "big.bin").is_file()
@@ -272,6 +290,20 @@ def test_something_else_than_a_zip(tmp_path):
         read_ogb(tmp_path / "arxiv.zip")
 
 
+def answer(content, size=None):
+    """What a server says."""
+    stream = io.BytesIO(content)
+    stream.headers = {"Content-Length": str(len(content) if size is None else size)}
+    return stream
+
+
+def test_a_download_that_was_cut_off_says_so(ogb_card, tmp_path, monkeypatch):
+    monkeypatch.setattr(module.urllib.request, "urlopen", lambda url, timeout: answer(b"PK" * 10, size=1000))
+    with pytest.raises(DataError, match="cut off after 20 of 1,000 bytes; run it again"):
+        prepare_dataset("node/ogbn_tiny", data_root=tmp_path)
+    assert list((tmp_path / "node").iterdir()) == []
+
+
 @pytest.fixture
 def ogb_card(monkeypatch):
     statistics = {"nodes": 5, "edges": 4, "listed_edges": 5, "features": 2, "classes": 3, "splits": 1}
@@ -281,13 +313,9 @@ def ogb_card(monkeypatch):
 def test_ogb_is_fetched_read_and_stored(ogb_card, tmp_path, monkeypatch):
     content, asked = write_zip(tmp_path / "tiny.zip", top="tiny/").read_bytes(), []
 
-    def urlopen(url, timeout):
-        asked.append(url)
-        return io.BytesIO(content)
-
-    monkeypatch.setattr(module.urllib.request, "urlopen", urlopen)
+    monkeypatch.setattr(module.urllib.request, "urlopen", lambda url, timeout: asked.append(url) or answer(content))
     path = prepare_dataset("node/ogbn_tiny", data_root=tmp_path / "root")
-    assert asked == ["http://snap.stanford.edu/ogb/data/nodeproppred/tiny.zip"]
+    assert asked == ["https://snap.stanford.edu/ogb/data/nodeproppred/tiny.zip"]
     graph, _ = read_back(path)
     assert graph.attr("y").tolist() == [0, 1, -1, 1, 2]
     assert [each.name for each in path.parent.iterdir()] == ["ogbn_tiny.npz"]

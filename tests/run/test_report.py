@@ -9,6 +9,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+import yaml
 
 import gcl
 from gcl.core.errors import CheckpointError, ConfigError, MissingDependencyError, OutputError
@@ -91,6 +92,8 @@ def test_the_page_needs_nothing_else_and_is_the_same_every_time(runs, tmp_path):
     assert not re.findall(r"url\((?!#)", text)
     again = write_report([folder / "first", folder / "second"], tmp_path / "again.html", projection="pca")
     assert again.read_text(encoding="utf-8") == text
+    pages = [write_report([folder / "second"], tmp_path / f"{name}.html").read_bytes() for name in ("one", "two")]
+    assert pages[0] == pages[1]
     ids = re.findall(r'\bid="([^"]+)"', text)
     assert ids
     assert len(set(ids)) == len(ids)
@@ -153,9 +156,32 @@ def test_the_papers_figure_of_a_shipped_experiment(tmp_path, monkeypatch):
     text, page = read(write_report([tmp_path / "run"], projection="none"))
     (row,) = [row for row in page.rows if row[0] == "acc, accuracy"]
     ours = 100 * result.scores["acc"]["trained"].mean("accuracy")
-    assert row[1] == "90.00 ± 0.50"
-    assert row[3] == f"{ours - 90:+.2f}"
+    assert row[1:] == ["90.00 ± 0.50", f"{ours:.2f} (one seed)", f"{ours - 90:+.2f}"]
     assert "a table; other nodes" in text
+    assert "no shipped experiment has these figures" in text
+
+
+def test_a_paper_is_not_shown_beside_other_settings_without_a_word(tmp_path, monkeypatch):
+    from gcl.run import reproduce, settings
+    from gcl.run.settings import settle
+
+    config = {
+        "trainer": {"epochs": 1},
+        "evaluate": {"acc": {"name": "classification", "num_splits": 2}},
+        "paper": {"figures": [{"evaluate": "acc", "value": 90.0}]},
+    }
+    (tmp_path / "grace").mkdir()
+    (tmp_path / "grace" / "karate.yaml").write_text(yaml.safe_dump(config))
+    for place in (reproduce, settings):
+        monkeypatch.setattr(place, "resource_folder", lambda name: tmp_path)
+    gcl.pipeline("grace", "karate", out=tmp_path / "same")
+    gcl.pipeline("grace", "karate", out=tmp_path / "other", loss={"temperature": 9.0})
+    assert settle("grace", "node/karate", overrides={})["paper"]
+    same, _ = read(write_report([tmp_path / "same"], projection="none"))
+    other, _ = read(write_report([tmp_path / "other"], projection="none"))
+    assert "Beside the paper" in same
+    assert "other settings than the experiment" not in same
+    assert "other has other settings than the experiment: method.loss.temperature=9.0." in other
 
 
 def test_many_nodes_are_sampled(runs, tmp_path):
@@ -186,12 +212,17 @@ def test_what_cannot_be_shown_is_refused(runs, tmp_path, monkeypatch):
         write_report([folder / "first"], tmp_path / "page.html", max_nodes=1)
     with pytest.raises(ConfigError, match="not a run folder"):
         write_report([tmp_path / "nothing"], tmp_path / "page.html")
+    with pytest.raises(OutputError, match="is a folder"):
+        write_report([folder / "first"], tmp_path, overwrite=True)
     (tmp_path / "mine.html").write_text("mine")
     with pytest.raises(OutputError, match="exists"):
         write_report([folder / "first"], tmp_path / "mine.html")
     assert (tmp_path / "mine.html").read_text() == "mine"
     write_report([folder / "first"], tmp_path / "mine.html", projection="none", overwrite=True)
     shutil.copytree(folder / "second", tmp_path / "unfinished")
+    (tmp_path / "unfinished" / "report.json").write_text("{")
+    with pytest.raises(CheckpointError, match="damaged"):
+        write_report([tmp_path / "unfinished"])
     (tmp_path / "unfinished" / "report.json").unlink()
     with pytest.raises(ConfigError, match="let the run end"):
         write_report([tmp_path / "unfinished"])
@@ -203,9 +234,59 @@ def test_what_cannot_be_shown_is_refused(runs, tmp_path, monkeypatch):
         write_report([folder / "first"], tmp_path / "page.html")
 
 
+def test_a_seed_that_is_not_finished_is_not_claimed(runs, tmp_path):
+    folder, _, _ = runs
+    shutil.copytree(folder / "first", tmp_path / "first")
+    half = tmp_path / "first" / "seed-2"
+    half.mkdir()
+    (half / "metrics.jsonl").write_text('{"stage": "train", "epoch": 1, "loss": 4.0, "timing": {"elapsed": 1')
+    text, page = read(write_report([tmp_path / "first"], projection="none"))
+    assert "seeds that are not scored yet, and not shown: 2" in text
+    assert "2 seeds" in text
+    assert "seed 2" not in {row[0] for row in page.rows}
+    with open(tmp_path / "first" / "seed-1" / "metrics.jsonl", "a") as stream:
+        stream.write('{"stage": "tra')
+    write_report([tmp_path / "first"], projection="none", overwrite=True)
+
+
+def test_another_graph_under_the_same_name_is_not_drawn(tmp_path):
+    def write(path, step):
+        ring = np.stack([np.arange(20), (np.arange(20) + step) % 20])
+        path.parent.mkdir(exist_ok=True)
+        np.savez(path, edge_index=ring, x=np.eye(20, dtype=np.float32), y=np.arange(20) % 2)
+
+    for name, step in (("a", 1), ("b", 3)):
+        write(tmp_path / name / "graph.npz", step)
+        gcl.pipeline(
+            "grace", tmp_path / name / "graph.npz", trainer={"epochs": 1}, evaluate=False, out=tmp_path / name / "run"
+        )
+    both = [tmp_path / name / "run" for name in "ab"]
+    text, page = read(write_report(both, tmp_path / "both.html", projection="pca"))
+    assert len([name for name in page.headings if name.startswith("strength of the communities")]) == 2
+    write(tmp_path / "a" / "graph.npz", 7)
+    text, page = read(write_report(both[:1], tmp_path / "one.html", projection="pca"))
+    assert "is another graph now than it was trained on" in text
+    assert "by label" not in page.headings
+
+
+def test_runs_on_two_datasets_have_tables_of_their_own(runs, tmp_path):
+    folder, _, _ = runs
+    (tmp_path / "novel").mkdir()
+    edges = [f"{node},{(node + step) % 30}" for node in range(30) for step in (1, 4)]
+    (tmp_path / "novel" / "edges.csv").write_text("\n".join(["source,target", *edges]))
+    (tmp_path / "novel" / "labels.csv").write_text("\n".join(["label", *("xy"[node % 2] for node in range(30))]))
+    (tmp_path / "novel" / "features.csv").write_text("\n".join(f"{node % 3},1" for node in range(30)))
+    gcl.pipeline("grace", tmp_path / "novel", trainer={"epochs": 1}, out=tmp_path / "run")
+    _, page = read(write_report([folder / "first", tmp_path / "run"], tmp_path / "page.html", projection="none"))
+    tables = [name for name in page.headings if name.startswith("classification of")]
+    assert sorted(tables) == ["classification of node/karate", "classification of novel"]
+
+
 def test_one_seed_of_several_is_the_run(runs, tmp_path):
     folder, _, _ = runs
     whole, _ = read(write_report([folder / "first"], tmp_path / "whole.html", projection="none"))
     text, page = read(write_report([folder / "first" / "seed-1"], tmp_path / "page.html", projection="none"))
-    assert text.replace("seed-1", "first") == whole
+    assert text == whole
+    with pytest.raises(ConfigError, match="twice"):
+        write_report([folder / "first" / "seed-0", folder / "first" / "seed-1"], tmp_path / "two.html")
     assert {"seed 0", "seed 1"} <= {row[0] for row in page.rows}

@@ -9,7 +9,7 @@ import torch
 import yaml
 
 import gcl
-from gcl.core.errors import ConfigError, DataError
+from gcl.core.errors import ConfigError, DataError, OutputError
 from gcl.core.files import claimed
 from gcl.data.cards import read_card
 from gcl.report.reproductions import reproductions
@@ -79,12 +79,14 @@ def test_everything_within_the_budget_is_done_and_written(shipped, tmp_path):
     assert "| 2 of 2 |" in row
     assert "- csgcl on node/karate, accuracy accuracy: " in text
     assert "- csgcl on node/karate: on other nodes." in text
-    assert "- grace on node/cora: its data (node/cora.npz) are not here." in text
+    assert "- grace on node/cora: its data (node/cora.npz) are not here; see `gcl data info node/cora`" in text
+    assert "1 of 3 experiments cannot be run here" in said[0]
     assert "grace on node/karate, accuracy accuracy" not in text.partition("## Below the paper")[2].partition("##")[0]
     # and is not done again
     said.clear()
     reproduce_all(tmp_path / "out", hours=0.5, say=said.append)
-    assert said == []
+    assert not [line for line in said if "about" in line]
+    assert path.read_text() == text
 
 
 def test_a_run_that_is_out_of_time_goes_on_to_the_same_result(shipped, tmp_path, monkeypatch):
@@ -103,10 +105,8 @@ def test_a_run_that_is_out_of_time_goes_on_to_the_same_result(shipped, tmp_path,
 
     monkeypatch.setattr(interruption.Interruption, "requested", property(after_three))
     said = []
-    original = module.stop_after
     reproduce_all(tmp_path / "out", hours=0.5, methods=["grace"], datasets=["karate"], say=said.append)
     assert [line.rpartition(": ")[2] for line in said if "goes on" in line] == ["goes on later"]
-    assert original is stop_after
     run = tmp_path / "out" / "grace-karate" / "seed-0"
     assert torch.equal(gcl.open_run(run).outputs.main, whole.outputs.main)
     found = json.loads((tmp_path / "out" / "records" / "grace-node-karate.json").read_text())
@@ -134,7 +134,7 @@ def test_what_gives_most_for_the_time_is_first(shipped, tmp_path):
         if epoch:
             folder = each.folder / f"seed-{len(done)}"
             folder.mkdir(parents=True, exist_ok=True)
-            lines = [{"epoch": epoch, "timing": {"elapsed": elapsed}}]
+            lines = [{"epoch": at + 1, "timing": {"elapsed": elapsed * (at + 1) / epoch}} for at in range(epoch)]
             (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)) + '\n{"epoch": 9, "tim')
         return each
 
@@ -154,19 +154,19 @@ def test_what_gives_most_for_the_time_is_first(shipped, tmp_path):
 
 
 def test_an_experiment_that_fails_does_not_end_the_queue(shipped, tmp_path, monkeypatch):
-    original = module.reproduce
+    original = module.planned
 
     def failing(name, dataset, **options):
         if name == "grace":
-            raise DataError("a hole in the graph")
+            raise DataError("a hole | in the\ngraph")
         return original(name, dataset, **options)
 
-    monkeypatch.setattr(module, "reproduce", failing)
+    monkeypatch.setattr(module, "planned", failing)
     said = []
     path = reproduce_all(tmp_path / "out", hours=0.5, seeds=1, say=said.append)
-    assert "failed: grace on node/karate: a hole in the graph" in said
+    assert "failed: grace on node/karate: a hole | in the\ngraph" in said
     text = path.read_text()
-    assert "- grace on node/karate: a hole in the graph." in text
+    assert "- grace on node/karate: a hole \\| in the graph." in text
     assert "| csgcl | node/karate |" in text
     assert "| 1 of 1 |" in text
 
@@ -180,15 +180,15 @@ def test_what_another_process_is_at_is_passed_over(shipped, tmp_path):
 
 
 def test_an_interrupted_queue_writes_what_it_has(shipped, tmp_path, monkeypatch):
-    original, calls = module.reproduce, []
+    original, calls = module.run_planned, []
 
-    def interrupted(name, dataset, **options):
-        calls.append(name)
+    def interrupted(settings, data, folder, **options):
+        calls.append(folder)
         if len(calls) == 2:
             raise KeyboardInterrupt("enough")
-        return original(name, dataset, **options)
+        return original(settings, data, folder, **options)
 
-    monkeypatch.setattr(module, "reproduce", interrupted)
+    monkeypatch.setattr(module, "run_planned", interrupted)
     with pytest.raises(KeyboardInterrupt, match="enough"):
         reproduce_all(tmp_path / "out", hours=0.5)
     text = (tmp_path / "out" / "RESULTS.md").read_text()
@@ -201,8 +201,10 @@ def test_an_interrupted_queue_writes_what_it_has(shipped, tmp_path, monkeypatch)
     [
         ({"hours": 0}, "hours"),
         ({"hours": float("nan")}, "hours"),
-        ({"hours": 1, "methods": ["graze"]}, "no experiment with a paper's figure for method 'graze'"),
+        ({"hours": 1, "methods": ["graze"]}, "no experiment is shipped for method 'graze'"),
         ({"hours": 1, "datasets": ["pubmed"]}, "for dataset 'pubmed'"),
+        ({"hours": 1, "methods": ["csgcl"], "datasets": ["cora"]}, "for this method on this dataset"),
+        ({"hours": 1, "seeds": 0}, "seeds must be a whole number from 1"),
     ],
 )
 def test_wrong_queues_are_refused(shipped, tmp_path, wrong, said):
@@ -227,7 +229,8 @@ def test_a_shortfall_has_its_line():
     record = {
         "experiment": "grace", "dataset": "node/cora", "seeds_wanted": 5, "comparison": [line],
         "oracle": {"linear": {"accuracy": 91.0}}, "seconds": [60.0, 120.0], "peak_memory_bytes": 2**30,
-        "environment": {"processor": "a CPU", "threads": 2, "commit": "abc"},
+        "environments": [{"processor": "a CPU", "threads": 2, "commit": "abc"},
+                         {"processor": "a CPU", "threads": 2, "commit": None}],
     }  # fmt: skip
     text = reproductions([record], [("csgcl on node/wikics", "its data are not here")])
     assert (
@@ -239,6 +242,7 @@ def test_a_shortfall_has_its_line():
         "above the floor 'A²X'." in text
     )
     assert "- csgcl on node/wikics: its data are not here." in text
+    assert "- a CPU, 2 thread(s), commit abc\n- a CPU, 2 thread(s), an installed package" in text
 
 
 def test_floors_are_scored_once_for_all_seeds_of_a_folder(shipped, tmp_path, monkeypatch):
@@ -266,3 +270,82 @@ def test_floors_are_scored_once_for_all_seeds_of_a_folder(shipped, tmp_path, mon
     keys.add(scoring._floors_key(data.graph, {**settings, "seeds": [3]}))
     keys.add(scoring._floors_key(data.graph, {**settings, "evaluate": {}}))
     assert len(keys) == 4
+
+
+def test_an_experiment_without_a_figure_has_its_row_and_comes_late(shipped, tmp_path):
+    record = experiment(1.0, seeds=1)
+    record["paper"]["figures"] = []
+    (shipped / "grace" / "karate.yaml").write_text(yaml.safe_dump(record))
+    said = []
+    path = reproduce_all(tmp_path / "out", hours=0.5, say=said.append)
+    started = [line.partition(" on")[0] for line in said if "about" in line]
+    assert started == ["csgcl", "csgcl", "grace"]
+    (row,) = [line for line in path.read_text().splitlines() if line.startswith("| grace |")]
+    assert "accuracy accuracy, linear |  | " in row
+    assert "grace" not in path.read_text().partition("## Below the paper")[2].partition("##")[0]
+
+
+def test_seeds_that_were_finished_elsewhere_are_taken_up(shipped, tmp_path):
+    """By the single command in the same folder, or before the record was written."""
+    gcl.reproduce("grace", "karate", out=tmp_path / "out" / "grace-karate", seeds=[0, 1])
+    said = []
+    path = reproduce_all(tmp_path / "out", hours=0.5, methods=["grace"], say=said.append)
+    assert not [line for line in said if "about" in line]
+    (row,) = [line for line in path.read_text().splitlines() if line.startswith("| grace | node/karate")]
+    assert "| 2 of 2 |" in row
+    assert "csgcl on node/karate: 0 of 2 seeds" in path.read_text()  # the table has all, whatever was asked for
+
+
+def test_a_slice_gains_a_step_at_least_and_the_last_scores_are_not_cut(shipped, tmp_path, monkeypatch):
+    """However short the slice is beside what is no training."""
+    record = experiment(1.0, epochs=3, seeds=1)
+    (shipped / "grace" / "karate.yaml").write_text(yaml.safe_dump(record))
+    monkeypatch.setattr(module, "SHORTEST_SLICE", 0.0)
+    monkeypatch.setattr(module.Experiment, "seconds_left", lambda self, card: 0.0)
+    monkeypatch.setattr(module.Experiment, "gain", lambda self, card: 1.0)
+    from gcl.run import pipeline
+
+    scored = []
+    score = pipeline.score
+    monkeypatch.setattr(pipeline, "score", lambda *given: scored.append(1) or score(*given))
+    said = []
+    reproduce_all(tmp_path / "out", hours=0.5, methods=["grace"], datasets=["karate"], say=said.append)
+    assert len([line for line in said if "goes on later" in line]) == 3  # one step each, the last epoch's end too
+    assert (tmp_path / "out" / "records" / "grace-node-karate.json").is_file()
+    assert len(scored) == 2  # before training once, and after it
+    whole, _, _ = gcl.reproduce("grace", "karate", out=tmp_path / "whole")
+    assert torch.equal(gcl.open_run(tmp_path / "out" / "grace-karate").outputs.main, whole.outputs.main)
+
+
+def test_other_files_among_the_records_are_passed_over(shipped, tmp_path):
+    folder = tmp_path / "out" / "records"
+    folder.mkdir(parents=True)
+    (folder / ".grace-node-karate.json.abc.json").write_text("{")
+    (folder / "other.json").write_text('{"mine": 1}')
+    (folder / "damaged.json").write_text("{")
+    said = []
+    path = reproduce_all(tmp_path / "out", hours=0.5, methods=["grace"], datasets=["karate"], say=said.append)
+    assert sum("which is no record" in line for line in said) == 2
+    assert "| grace | node/karate |" in path.read_text()
+
+
+def test_a_file_that_is_no_table_is_not_overwritten(shipped, tmp_path):
+    (tmp_path / "mine.md").write_text("my notes")
+    with pytest.raises(OutputError, match="no table of reproductions"):
+        reproduce_all(tmp_path / "out", hours=0.5, table=tmp_path / "mine.md")
+    assert (tmp_path / "mine.md").read_text() == "my notes"
+    path = reproduce_all(tmp_path / "out", hours=0.5, methods=["grace"], table=tmp_path / "table.md")
+    assert reproduce_all(tmp_path / "out", hours=0.5, methods=["grace"], table=path) == path
+
+
+def test_a_folder_in_use_is_not_trained_in_twice(shipped, tmp_path):
+    with claimed(tmp_path / "run.lock"), pytest.raises(OutputError, match="another process trains in"):
+        gcl.reproduce("grace", "karate", out=tmp_path / "run")
+
+
+def test_epochs_that_are_expected():
+    found = {each.key: each for each in experiments(module.Path("runs"))}
+    assert found["pamc-cluster-usps"].epochs == 230  # 30 of pre-training
+    assert found["meow-hetero-acm"].epochs == 300  # ten times its patience of 30
+    assert found["grace-node-cora"].epochs == 200
+    assert not found["pot-gca-node-cora"].has_figure
