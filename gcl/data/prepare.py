@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import http.client
 import importlib
 import os
 import shutil
@@ -116,14 +117,17 @@ def _by_ogb(card: Card, raw: str | os.PathLike[str] | None, scratch: Path, say: 
     source = Path(raw) if raw is not None else scratch / f"{name}.zip"
     if raw is None:
         url = ogb_url(name)
-        say(f"fetching {url}")
         try:
             with urllib.request.urlopen(url, timeout=60) as answer, open(source, "wb") as stream:
+                size = answer.headers.get("Content-Length")
+                say(f"fetching {url}" + (f", {int(size) / 2**20:.0f} MiB" if size else ""))
                 shutil.copyfileobj(answer, stream)
-        except (urllib.error.URLError, OSError) as error:
+        except (OSError, http.client.HTTPException) as error:  # of a URL, a connection, or an answer
             raise DataError(
                 f"{url} could not be fetched ({error}); fetch it elsewhere and give it with --raw"
             ) from error
+        if size and source.stat().st_size != int(size):
+            raise DataError(f"{url} was cut off after {source.stat().st_size:,} of {int(size):,} bytes; run it again")
     return read_ogb(source)
 
 

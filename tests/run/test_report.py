@@ -170,10 +170,11 @@ def test_a_paper_is_not_shown_beside_other_settings_without_a_word(tmp_path, mon
         "evaluate": {"acc": {"name": "classification", "num_splits": 2}},
         "paper": {"figures": [{"evaluate": "acc", "value": 90.0}]},
     }
-    (tmp_path / "grace").mkdir()
-    (tmp_path / "grace" / "karate.yaml").write_text(yaml.safe_dump(config))
+    shipped = tmp_path / "experiments"
+    (shipped / "grace").mkdir(parents=True)
+    (shipped / "grace" / "karate.yaml").write_text(yaml.safe_dump(config))
     for place in (reproduce, settings):
-        monkeypatch.setattr(place, "resource_folder", lambda name: tmp_path)
+        monkeypatch.setattr(place, "resource_folder", lambda name: shipped)
     gcl.pipeline("grace", "karate", out=tmp_path / "same")
     gcl.pipeline("grace", "karate", out=tmp_path / "other", loss={"temperature": 9.0})
     assert settle("grace", "node/karate", overrides={})["paper"]
