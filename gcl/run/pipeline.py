@@ -174,7 +174,9 @@ def check(settings: Mapping[str, Any], data: Dataset) -> None:
             raise ConfigError(f"evaluate.{name}: {unknown('embedding', str(wanted), known)}")
         _, held = evaluator.split(data.graph, seed=settings["seeds"][0])
         if trainer.select == "validation" and position == 0 and getattr(held, "validation", "") == "none":
-            raise ConfigError(f"trainer.select=validation, evaluate.{name}: {evaluator.no_validation}")
+            raise ConfigError(
+                f"trainer.select=validation needs a validation part; evaluate.{name}: {evaluator.no_validation}"
+            )
     trainer.check(method)
     method.check(data.graph.spec)
 

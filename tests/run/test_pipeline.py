@@ -363,9 +363,12 @@ def test_what_an_evaluator_holds_out_is_absent_from_training():
     seen = {}
 
     class HoldsOutEdges:
+        def __init__(self, count=10):
+            self.count = count
+
         def split(self, graph, *, seed):
             keep = torch.ones(graph.adjacency.num_arcs, dtype=torch.bool)
-            keep[:10] = False
+            keep[: self.count] = False
             part = dataclasses.replace(graph, relations={"edge": graph.adjacency.masked(keep, compact=False)})
             return part, None
 
@@ -382,8 +385,10 @@ def test_what_an_evaluator_holds_out_is_absent_from_training():
     evaluate = {"links": HoldsOutEdges(), **NOTHING}
     gcl.pipeline(Watching(), data, trainer={"epochs": 1}, evaluate=evaluate, floors=False)
     assert seen == {"kept": data.adjacency.num_arcs - 10, "labels": None}
-    with pytest.raises(ConfigError, match="both change the graph"):
-        gcl.pipeline("grace", data, trainer={"epochs": 1}, floors=False, evaluate={**evaluate, "more": HoldsOutEdges()})
+    options = {"trainer": {"epochs": 1}, "floors": False}
+    gcl.pipeline("grace", data, evaluate={**evaluate, "the same": HoldsOutEdges()}, **options)
+    with pytest.raises(ConfigError, match="take different things out of the graph"):
+        gcl.pipeline("grace", data, evaluate={**evaluate, "more": HoldsOutEdges(20)}, **options)
 
 
 def test_seeds_of_an_object_are_independent(tmp_path):
