@@ -52,7 +52,8 @@ def certify(
     for path in (out, plot):
         if path is not None:
             check_writable(path)
-    from gcl.report.compactness_plot import check_plot, plot_compactness
+    from gcl.report.compactness_plot import plot_compactness
+    from gcl.report.pictures import check_plot
 
     if plot is not None:
         check_plot(plot)

@@ -125,7 +125,7 @@ def _check_targets(out: Path | None, plot: Path | None) -> None:
     if out is not None and out.suffix != ".csv":
         raise ConfigError(f"--out {out} must end in .csv")
     if plot is not None:
-        from gcl.report.compactness_plot import check_plot
+        from gcl.report.pictures import check_plot
 
         check_plot(plot)
     for path in (out, plot):

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gcl.core.files import atomic_write
-from gcl.report.compactness_plot import check_plot
+from gcl.report.pictures import check_plot
 
 SAMPLE = 20_000  # points that are drawn
 
@@ -26,7 +26,7 @@ def plot_clusters(z: Tensor, labels: Tensor, path: str | Path, *, normalize: boo
 
     Raises:
         OutputError: the file exists.
-        ConfigError, MissingDependencyError: see :func:`gcl.report.compactness_plot.check_plot`.
+        ConfigError, MissingDependencyError: see :func:`gcl.report.pictures.check_plot`.
     """
     target = Path(path)
     check_plot(target)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gcl.core.errors import ConfigError, MissingDependencyError
 from gcl.core.files import atomic_write
+from gcl.report.pictures import check_plot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,23 +15,7 @@ if TYPE_CHECKING:
 
     from gcl.evaluate.compactness import Compactness
 
-SUFFIXES = (".png", ".svg", ".pdf")
 COLORS = {"certified": "#2b7a78", "open": "#d9d4c5", "refuted": "#b5523b"}
-
-
-def check_plot(path: Path) -> None:
-    """Refuses a name that no picture can have, and says what is missing, before any work.
-
-    Raises:
-        ConfigError: another suffix than ``.png``, ``.svg`` or ``.pdf``.
-        MissingDependencyError: matplotlib is not installed.
-    """
-    if path.suffix not in SUFFIXES:
-        raise ConfigError(f"{path} must end in one of {', '.join(SUFFIXES)}")
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise MissingDependencyError("plots need matplotlib; pip install 'torch-gcl[plot]'") from error
 
 
 def plot_compactness(result: Compactness, path: str | Path, *, y: Tensor | None = None, title: str = "") -> Path:
@@ -45,7 +29,7 @@ def plot_compactness(result: Compactness, path: str | Path, *, y: Tensor | None 
 
     Raises:
         OutputError: the file exists.
-        ConfigError, MissingDependencyError: see :func:`check_plot`.
+        ConfigError, MissingDependencyError: see :func:`gcl.report.pictures.check_plot`.
     """
     target = Path(path)
     check_plot(target)

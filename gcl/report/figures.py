@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gcl.core.errors import MissingDependencyError
-
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -23,18 +21,6 @@ CLASS_COLORS = (
     *("#cf7fb3", "#7f7f7f", "#b3ae38", "#45afb9", "#a3b8d9", "#e5b98a"),
 )
 Curve = Mapping[str, Sequence[float]]
-
-
-def check_figures() -> None:
-    """Says what is missing before any work.
-
-    Raises:
-        MissingDependencyError: matplotlib is not installed.
-    """
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise MissingDependencyError("a report's pictures need matplotlib; pip install 'torch-gcl[plot]'") from error
 
 
 def color_of(place: int, colors: Sequence[str] = CLASS_COLORS) -> str:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from gcl.core.errors import ConfigError, OutputError, unknown
 from gcl.core.files import atomic_write
-from gcl.report.figures import RUN_COLORS, check_figures
+from gcl.report.figures import RUN_COLORS
+from gcl.report.pictures import check_matplotlib
 from gcl.report.projection import ProjectionName
 from gcl.run.report_pictures import color_key, communities_of, curves_of, pictures_of, projection_words
 from gcl.run.report_tables import beside_paper, cost_of, differences_of, facts_of, scores_of, subtitle_of
@@ -53,7 +54,7 @@ def write_report(
         raise ConfigError(unknown("projection", str(projection), ("tsne", "pca", "none")))
     if isinstance(max_nodes, bool) or not isinstance(max_nodes, int) or max_nodes < 2:
         raise ConfigError(f"max_nodes must be a whole number from 2, got {max_nodes!r}")
-    check_figures()
+    check_matplotlib()
     roots = [root_of(path) for path in runs]
     names = short_names(roots)
     target = Path(out) if out is not None else roots[0] / "report.html"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,7 +15,8 @@ from gcl.core.files import claimed
 from gcl.data.cards import read_card
 from gcl.report.reproductions import reproductions
 from gcl.run import reproduce_all as module
-from gcl.run.reproduce_all import experiments, reproduce_all
+from gcl.run.experiments import experiments
+from gcl.run.reproduce_all import reproduce_all
 from gcl.train.interruption import OutOfTime, stop_after
 
 
@@ -50,7 +52,7 @@ def shipped(tmp_path, monkeypatch):
     def find(name):
         return folder if name == "experiments" else resource_folder(name)
 
-    for place in ("gcl.run.reproduce_all", "gcl.run.settings", "gcl.run.reproduce"):
+    for place in ("gcl.run.experiments", "gcl.run.settings", "gcl.run.reproduce"):
         monkeypatch.setattr(f"{place}.resource_folder", find)
     return folder
 
@@ -344,7 +346,7 @@ def test_a_folder_in_use_is_not_trained_in_twice(shipped, tmp_path):
 
 
 def test_epochs_that_are_expected():
-    found = {each.key: each for each in experiments(module.Path("runs"))}
+    found = {each.key: each for each in experiments(Path("runs"))}
     assert found["pamc-cluster-usps"].epochs == 230  # 30 of pre-training
     assert found["meow-hetero-acm"].epochs == 300  # ten times its patience of 30
     assert found["grace-node-cora"].epochs == 200
