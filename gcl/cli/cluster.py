@@ -147,8 +147,10 @@ def _read(file: str, data_root: Path | None, *, kind: str | None) -> tuple[Sourc
     Raises:
         DataError: neither a file, a run nor a dataset, or a dataset without features.
     """
+    from gcl.data.node_files import plain_edge_files
+
     path = Path(file)
-    if (path.is_file() and not _is_graph_archive(path)) or (path.is_dir() and not any(path.glob("edges.*"))):
+    if (path.is_file() and not _is_graph_archive(path)) or (path.is_dir() and not plain_edge_files(path)):
         return read_source(path), None
     from gcl.data.load import load_dataset
     from gcl.data.names import find_name

@@ -159,6 +159,7 @@ def _agreed(weight: Tensor, inverse: Tensor, key: Tensor, num_nodes: int) -> Ten
         pair = int(key[inverse[at]])
         raise DataError(
             f"edge {pair // num_nodes} - {pair % num_nodes} is listed with the weights {float(weight[at]):g} and "
-            f"{float(merged[inverse[at]]):g}; pass directed=True if directions differ, or duplicates='sum'"
+            f"{float(merged[inverse[at]]):g}; pass directed=True if directions differ (of a folder: name the file "
+            "arcs in place of edges), or duplicates='sum'"
         )
     return merged

@@ -1,4 +1,4 @@
-"""Reading a folder with ``edges.*``, ``features.*``, ``labels.*`` and ``splits.*``."""
+"""Reading a folder with ``edges.*`` or ``arcs.*``, ``features.*``, ``labels.*`` and ``splits.*``."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from gcl.data.edges import as_edge_index
 from gcl.data.from_arrays import from_arrays
 from gcl.data.labels import as_splits
 from gcl.data.node_files import (
+    EDGES,
     SUFFIXES,
     at_line,
     edge_rows,
@@ -40,21 +41,26 @@ from gcl.data.tables import Table
 def read_folder(path: str | os.PathLike[str]) -> tuple[Graph, list[str] | None, dict[str, Any]]:
     """The graph of a folder, the user's node ids, and facts about it (class names).
 
-    Edges are undirected and listed once or in both directions, with an optional column of weights; a SciPy matrix is
-    taken as it is, directed. Node ids: where ``features`` has a column of ids (else ``labels``), ids are any strings
-    and nodes come in that order. Without one, whole numbers are positions; other ids are numbered as they appear in the
-    edges, and refused where features, labels or splits need to know their order. Which column is what says
-    :mod:`gcl.data.table_columns`.
+    Edges are undirected and listed once or in both directions, with an optional column of weights. A file ``arcs``
+    in their place is directed, from its first column to its second; so is a SciPy matrix, by whatever name. Node
+    ids: where ``features`` has a column of ids (else ``labels``), ids are any strings and nodes come in that order.
+    Without one, whole numbers are positions; other ids are numbered as they appear in the edges, and refused where
+    features, labels or splits need to know their order. Which column is what says :mod:`gcl.data.table_columns`.
 
     Raises:
         DataError: no edges file, two of a kind, ids that do not fit together, a column of which it is not clear what it
             holds, or a bad value.
     """
     folder = Path(path)
-    files = {stem: _find(folder, stem) for stem in ("edges", "features", "labels", "splits")}
+    files = {stem: _find(folder, stem) for stem in ("features", "labels", "splits")}
+    files = {"edges": _find(folder, *EDGES), **files}
     edge_file, feature_file = files["edges"], files["features"]
     if edge_file is None:
-        raise DataError(f"{folder} has no edges file; write edges{' or edges'.join(SUFFIXES['edges'])}")
+        raise DataError(
+            f"{folder} has no edges file; write edges{' or edges'.join(SUFFIXES['edges'])} (undirected), or arcs "
+            "(directed)"
+        )
+    directed = edge_file.stem == "arcs"
     features, feature_ids = (None, None) if feature_file is None else read_features(feature_file)
     edges, labels, splits = (
         None if file is None else read_table_or_array(file, stem) for stem, file in files.items() if stem != "features"
@@ -87,13 +93,22 @@ def read_folder(path: str | os.PathLike[str]) -> tuple[Graph, list[str] | None, 
             graph = graph.with_node_attrs(splits=as_splits(split_array, graph.num_nodes))
         return graph, ids, info
     graph = from_arrays(
-        edge_index, features, y, num_nodes=num_nodes, edge_weight=weight, splits=split_array, duplicates="merge"
+        edge_index,
+        features,
+        y,
+        num_nodes=num_nodes,
+        directed=directed,
+        edge_weight=weight,
+        splits=split_array,
+        duplicates="merge",
     )
     return graph, ids, info
 
 
-def _find(folder: Path, stem: str) -> Path | None:
-    found = sorted(folder / f"{stem}{suffix}" for suffix in SUFFIXES[stem] if (folder / f"{stem}{suffix}").is_file())
+def _find(folder: Path, kind: str, *others: str) -> Path | None:
+    """The file of a kind of rows, which may have other names."""
+    named = [folder / f"{stem}{suffix}" for stem in (kind, *others) for suffix in SUFFIXES[kind]]
+    found = sorted(path for path in named if path.is_file())
     if len(found) > 1:
         raise DataError(f"{folder} has both {found[0].name} and {found[1].name}; keep one of them")
     return found[0] if found else None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gcl.core.errors import DataError, nearest, unknown
-from gcl.data.node_files import SUFFIXES
+from gcl.data.node_files import SUFFIXES, plain_edge_files
 
 TARGET = "target.txt"
 _READ = {suffix for suffixes in SUFFIXES.values() for suffix in suffixes}
@@ -64,7 +64,7 @@ def hetero_files(folder: Path) -> HeteroFiles:
     """
     found = _by_kind(folder)
     edges = found.pop("edges")
-    plain = sorted(path.name for path in folder.glob("edges.*") if path.suffix in _READ)
+    plain = [path.name for path in plain_edge_files(folder) if path.suffix in _READ]
     if plain:
         raise DataError(
             f"{folder} has both {plain[0]} (one node type) and {next(iter(edges.values())).name} (several); keep the "

@@ -17,6 +17,7 @@ from gcl.data.interaction_columns import find_columns, is_header
 from gcl.data.interaction_options import InteractionOptions
 from gcl.data.interaction_parquet import add_parquet
 from gcl.data.interaction_table import InteractionTable
+from gcl.data.node_files import EDGES, plain_edge_files
 from gcl.data.table_header import is_number
 from gcl.data.text_cells import CellBlock, find_delimiter, read_blocks
 
@@ -25,13 +26,13 @@ STEMS = {"train": ("train",), "valid": ("valid", "val", "validation"), "test": (
 
 
 def is_interaction_file(path: Path) -> bool:
-    """Whether a file can be a table of interactions, by its ending; one named ``edges`` is part of a graph's folder."""
-    return path.suffix.lower() in SUFFIXES and path.stem != "edges"
+    """Whether a file can be a table of interactions, by its ending; ``edges`` or ``arcs`` is part of a graph."""
+    return path.suffix.lower() in SUFFIXES and path.stem not in EDGES
 
 
 def is_interaction_folder(path: Path) -> bool:
     """Whether a folder holds interactions rather than a graph: a training part, or one table of them, and no edges."""
-    if any(path.glob("edges.*")):
+    if plain_edge_files(path):
         return False
     return _part_file(path, "train") is not None or _whole_file(path) is not None
 

@@ -46,11 +46,12 @@ def load_dataset(
     """Loads a graph from whatever names or holds it.
 
     Args:
-        source: a dataset name; the path of an `.npz` archive, of a folder with ``edges.*`` or, of several node types,
-            ``edges_SRC_DST.*`` (:func:`gcl.data.hetero_folder.read_hetero_folder`), or of a table or a folder of
-            interactions (:func:`gcl.data.interaction_files.read_interactions`); PyG ``Data`` (or a dataset of one
-            graph) or ``HeteroData``; a networkx graph; a SciPy adjacency matrix (then give ``features``) or, with
-            ``kind="rec"``, matrix of users by items; a ``Graph`` or a ``Dataset``, which are taken as they are.
+        source: a dataset name; the path of an `.npz` archive, of a folder with ``edges.*`` (undirected) or ``arcs.*``
+            (directed; :func:`gcl.data.folder.read_folder`) or, of several node types, ``edges_SRC_DST.*``
+            (:func:`gcl.data.hetero_folder.read_hetero_folder`), or of a table or a folder of interactions
+            (:func:`gcl.data.interaction_files.read_interactions`); PyG ``Data`` (or a dataset of one graph) or
+            ``HeteroData``; a networkx graph; a SciPy adjacency matrix (then give ``features``) or, with ``kind="rec"``,
+            matrix of users by items; a ``Graph`` or a ``Dataset``, which are taken as they are.
         kind: the collection in which a bare name is looked up first: ``node``, ``cluster``, ``hetero`` or ``rec``.
         name: the named dataset that a path or an object *is*, as in ``load_dataset(WikiCS(root)[0],
             name="node/wikics")``; it gets that name, its card and the card's transforms.

@@ -25,6 +25,7 @@ SUFFIXES = {
     "splits": (*TEXT, ".npy", ".npz"),
     "nodes": (*TEXT, ".npy", ".npz"),
 }
+EDGES = ("edges", "arcs")  # undirected, or directed
 KEYS = {"edges": ("edge_index",), "labels": ("y", "labels"), "splits": ("splits",), "nodes": ("nodes", "ids")}
 
 _POSITION = re.compile(r"0|-?[1-9][0-9]*")  # not "007"; a negative one is refused later, by value
@@ -34,6 +35,11 @@ _LONGEST = 18  # digits that surely fit int64
 def read_table_or_array(path: Path, kind: str) -> Any:
     """A :class:`Table` of a text file, an array or a SciPy matrix of another; ``kind`` is a key of ``SUFFIXES``."""
     return read_text(path, kind) if path.suffix in TEXT else read_array(path, KEYS[kind])
+
+
+def plain_edge_files(folder: Path) -> list[Path]:
+    """The files of a folder that hold the edges of a graph of one node type, whatever their endings; usually one."""
+    return sorted(path for stem in EDGES for path in folder.glob(f"{stem}.*"))
 
 
 def read_features(path: Path) -> tuple[Any, list[str] | None]:

@@ -142,9 +142,21 @@ def test_parquet_features(tmp_path, monkeypatch):
         load_dataset(tmp_path)
 
 
+def test_arcs_are_directed_and_edges_are_not(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "e").mkdir()
+    listed = "source,target,weight\na,b,2\nb,c,1\nc,b,5\nc,c,3\n"
+    arcs = dense(load_dataset(write(tmp_path / "a", arcs_csv=listed)))
+    assert arcs.tolist() == [[0, 0, 0], [2, 0, 5], [0, 1, 3]]  # row i receives from column j
+    edges = dense(load_dataset(write(tmp_path / "e", edges_csv=listed.replace("c,b,5\n", ""))))
+    assert edges.tolist() == [[0, 2, 0], [2, 0, 1], [0, 1, 3]]
+
+
 BAD = {
     "no edges file": ({"features_csv": "1\n"}, "no edges file"),
     "two edges files": ({"edges_csv": "0,1\n", "edges_tsv": "0\t1\n"}, "edges.csv and edges.tsv"),
+    "edges and arcs": ({"edges_csv": "0,1\n", "arcs_csv": "0,1\n"}, "arcs.csv and edges.csv"),
+    "contradicting arcs": ({"arcs_csv": "0,1,2\n0,1,3\n"}, "0 - 1"),
     "empty file": ({"edges_csv": "\n"}, "no rows"),
     "only a header": ({"edges_csv": "source,target\n"}, "no rows"),
     "one column": ({"edges_csv": "0\n1\n"}, "1 columns"),
