@@ -20,14 +20,26 @@ def read_records(folder: Path, say: Say = lambda line: None) -> list[dict[str, A
     for path in sorted(folder.glob("*.json")):
         if path.name.startswith("."):  # of a write that is under way, or was cut off
             continue
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-            record["experiment"], record["comparison"], record["environments"]
-        except (OSError, ValueError, KeyError, TypeError):
+        record = _read(path)
+        if record is None:
             say(f"passed over: {path}, which is no record of an experiment")
-            continue
-        found.append(record)
+        else:
+            found.append(record)
     return found
+
+
+def is_record(path: Path) -> bool:
+    """Whether a file is the record of an experiment."""
+    return _read(path) is not None
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        record["experiment"], record["comparison"], record["environments"], record["seeds_wanted"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return record
 
 
 def record_of(experiment: Experiment, result: Result, comparison: list[dict[str, Any]]) -> dict[str, Any]:
@@ -58,7 +70,7 @@ def record_of(experiment: Experiment, result: Result, comparison: list[dict[str,
         "dataset": experiment.dataset,
         "title": result.settings["paper"].get("title"),
         "seeds": [run.seed for run in result.runs],
-        "seeds_wanted": experiment.seeds,
+        "seeds_wanted": experiment.wanted,
         "comparison": comparison or _without_figure(result),
         "oracle": oracle,
         "epochs": [run.fit["epochs"] for run in result.runs],

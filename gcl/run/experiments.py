@@ -30,7 +30,8 @@ class Experiment:
     Args:
         name: of the method, or the family of experiments.
         dataset: canonical name.
-        seeds: how many.
+        seeds: how many are run.
+        wanted: how many the experiment has.
         epochs: that one seed is expected to take, over all stages.
         folder: where its runs are.
         has_figure: whether the paper has a figure to compare with.
@@ -40,6 +41,7 @@ class Experiment:
     name: str
     dataset: str
     seeds: int
+    wanted: int
     epochs: int
     folder: Path
     has_figure: bool = True
@@ -59,11 +61,11 @@ class Experiment:
     @property
     def finished(self) -> list[int]:
         """Seeds that are trained and scored."""
-        return [seed for seed in range(self.seeds) if RunDirectory(self.folder / f"seed-{seed}").is_finished]
+        return [seed for seed in range(self.wanted) if RunDirectory(self.folder / f"seed-{seed}").is_finished]
 
     @property
     def next_seed(self) -> int | None:
-        """The first that is not finished."""
+        """The first of those to run that is not finished."""
         done = set(self.finished)
         return next((seed for seed in range(self.seeds) if seed not in done), None)
 
@@ -166,6 +168,7 @@ def _experiment(path: Path, settings: Mapping[str, Any], out: Path, seeds: int |
         name,
         dataset,
         count if seeds is None else min(count, seeds),
+        count,
         epochs,
         out / f"{name}-{path.stem}",
         bool(settings["paper"].get("figures")),

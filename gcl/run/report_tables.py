@@ -76,8 +76,10 @@ def _cell(report: Report, metric: str, best: Mapping[str, float]) -> dict[str, A
 
 def beside_paper(shown: Sequence[Shown]) -> tuple[list[dict[str, str]], list[str]]:
     """The paper's figures beside ours, of runs of shipped experiments, and what is said of them."""
-    lines, notes = [], []
+    lines: list[dict[str, str]] = []
+    notes: list[str] = []
     for each in shown:
+        before = len(lines)
         for figure in (each.record.get("paper") or {}).get("figures", ()):
             report = each.scores.get(figure["evaluate"], {}).get("trained")
             metric = figure.get("metric", "accuracy")
@@ -97,7 +99,7 @@ def beside_paper(shown: Sequence[Shown]) -> tuple[list[dict[str, str]], list[str
             )
             about = [str(figure[key]) for key in ("source", "note") if figure.get(key)]
             notes += [f"Paper's figure: {'; '.join(about)}."] if about else []
-        if lines:
+        if len(lines) > before:
             notes += _other_settings(each)
     return lines, list(dict.fromkeys(notes))
 

@@ -10,13 +10,18 @@ from typing import Any
 from gcl.core.errors import CheckpointError, ConfigError, OutputError
 from gcl.core.files import claimed, write_json
 from gcl.core.resolve import describe, find_class, normalise
+from gcl.data.cards import read_card
 from gcl.data.dataset import Dataset
 from gcl.data.load import load_dataset
+from gcl.data.names import find_name
 from gcl.data.resources import resource_folder
 from gcl.run import run_directory as files
 from gcl.run.pipeline import check, configure, train
 from gcl.run.result import Result
 from gcl.run.settings import experiment_file, experiment_method, read_yaml, settle, write_yaml
+
+# the settings that a paper's figure belongs to
+COMPARED = ("method", "trainer", "evaluate", "interactions", "metapath", "transform")
 
 
 def reproduce(
@@ -149,7 +154,9 @@ def shipped_changes(record: Mapping[str, Any]) -> list[str] | None:
         Dotted names, with the run's value; ``None`` where no shipped experiment has these figures.
     """
     found: list[list[str]] = []
-    ran = _flat(_meant(record["settings"]))
+    meant = _meant(record["settings"])
+    card = find_name(record["dataset"])
+    transform = meant.get("transform") if card is None else list(read_card(card).transform)
     for path in _experiments():
         preset = read_yaml(path)
         if describe(preset["paper"]) != record["paper"]:
@@ -157,11 +164,26 @@ def shipped_changes(record: Mapping[str, Any]) -> list[str] | None:
         base = experiment_method(path.parent.name)
         if describe(find_class("method", base))["name"] != record["method"]:
             continue
-        shipped = _flat(_meant(describe(settle(base, record["dataset"], overrides={}, preset=preset))))
-        names = sorted(name for name in {*ran, *shipped} if name.partition(".")[0] in ("method", "trainer", "evaluate"))
-        changed = [name for name in names if ran.get(name) != shipped.get(name)]
-        found.append([f"{name}={ran.get(name, 'absent')}" for name in changed])
+        shipped = _meant(describe(settle(base, record["dataset"], overrides={}, preset=preset)))
+        found.append(_changes(meant, {**shipped, "transform": transform}))
     return min(found, key=len) if found else None
+
+
+def _changes(ran: Mapping[str, Any], shipped: Mapping[str, Any]) -> list[str]:
+    """What differs of two configurations, of which some parts may be missing."""
+    ran, shipped = ({key: record.get(key) for key in COMPARED} for record in (ran, shipped))
+    evaluators: dict[str, Any] = dict(ran["evaluate"] or {})
+    added = [key for key in evaluators if key not in (shipped["evaluate"] or {})]
+    ran["evaluate"] = {key: spec for key, spec in evaluators.items() if key not in added}
+    here, there = ({name: text for name, text in _flat(each).items() if text != "null"} for each in (ran, shipped))
+    changed = [name for name in sorted({*here, *there}) if here.get(name) != there.get(name)]
+    return [*(f"{name}={here.get(name, 'null')}" for name in changed), *(_added(key, evaluators[key]) for key in added)]
+
+
+def _added(key: str, spec: Any) -> str:
+    """An evaluator beside the experiment's own; what it takes out of the graph is missing to all of them."""
+    takes = isinstance(spec, Mapping) and spec.get("name") == "links" and spec.get("protocol") != "reconstruction"
+    return f"evaluate.{key} added" + (" (its edges were held out of training)" if takes else "")
 
 
 def _flat(value: Any, path: str = "") -> dict[str, str]:

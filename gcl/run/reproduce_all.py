@@ -6,11 +6,11 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from gcl.core.errors import ConfigError, GCLError, OutputError
+from gcl.core.errors import ConfigError, DataError, GCLError, OutputError
 from gcl.core.files import atomic_write, claimed, write_json
 from gcl.data.cards import read_card
 from gcl.report.reproductions import TITLE, reproductions
-from gcl.run.experiment_records import Say, read_records, record_of
+from gcl.run.experiment_records import Say, is_record, read_records, record_of
 from gcl.run.experiments import Experiment, experiments
 from gcl.run.reproduce import lock_of, planned, run_planned
 from gcl.train.interruption import OutOfTime, stop_after
@@ -54,7 +54,7 @@ def reproduce_all(
 
     Raises:
         ConfigError: a name that no experiment has, or no time.
-        OutputError: ``table`` is a file that this has not written.
+        OutputError: ``table``, or the file of a record, is one that this has not written.
         KeyboardInterrupt: a signal came; everything so far is written.
     """
     if isinstance(hours, bool) or not isinstance(hours, int | float) or not hours > 0:
@@ -69,20 +69,14 @@ def reproduce_all(
     refused = sum(bool(each.refused) for each in queue)
     if refused:
         say(f"{refused} of {len(queue)} experiments cannot be run here, mostly for want of data; the table says why")
+    _check_records(records, queue)
     read_records(records, say)  # whatever is wrong with them is said before the work
     for each in queue:
         _take_up(each, records, data_root, say)
     try:
         while (left := end - time.monotonic()) > 0:
-            ready = {
-                each.key: each.gain(read_card(each.dataset))
-                for each in queue
-                if not (each.refused or each.taken) and each.next_seed is not None
-            }
-            if not ready:
-                break
-            chosen = max((each for each in queue if each.key in ready), key=lambda each: ready[each.key])
-            if left < SHORTEST_START and chosen.seconds_left(read_card(chosen.dataset)) > left:
+            chosen = _next(queue, say)
+            if chosen is None or (left < SHORTEST_START and chosen.seconds_left(read_card(chosen.dataset)) > left):
                 break
             if _run(chosen, left, records, data_root, progress, say):
                 for each in queue:
@@ -96,12 +90,17 @@ def reproduce_all(
 def write_table(path: Path, records: Path, queue: Sequence[Experiment]) -> None:
     """Writes what is recorded, and what is left."""
     left = [
-        (each.title, each.refused or f"{len(each.finished)} of {each.seeds} seeds")
+        (each.title, each.refused or f"{len(each.finished)} of {each.wanted} seeds")
         for each in queue
-        if each.next_seed is not None
+        if len(each.finished) < each.wanted
+    ]
+    wanted = {(each.name, each.dataset): each.wanted for each in queue}  # records may be older than the experiments
+    found = [
+        {**record, "seeds_wanted": wanted.get((record["experiment"], record["dataset"]), record["seeds_wanted"])}
+        for record in read_records(records)
     ]
     with atomic_write(path) as temporary:
-        temporary.write_text(reproductions(read_records(records), left), encoding="utf-8")
+        temporary.write_text(reproductions(found, left), encoding="utf-8")
 
 
 def _with_reasons(whole: Sequence[Experiment], queue: Sequence[Experiment]) -> list[Experiment]:
@@ -115,6 +114,28 @@ def _check_table(path: Path) -> None:
         return
     if not path.is_file() or not path.read_text(encoding="utf-8", errors="replace").startswith(TITLE):
         raise OutputError(f"{path} is there and is no table of reproductions; choose another --table, or move it away")
+
+
+def _check_records(folder: Path, queue: Sequence[Experiment]) -> None:
+    for path in (folder / f"{each.key}.json" for each in queue):
+        if path.exists() and not is_record(path):
+            raise OutputError(
+                f"{path} is there and is no record of an experiment; choose another --records, or move it away"
+            )
+
+
+def _next(queue: Sequence[Experiment], say: Say) -> Experiment | None:
+    """The experiment whose next seed gives most for the time, of those that can be run here."""
+    found: list[tuple[float, Experiment]] = []
+    for each in queue:
+        if each.refused or each.taken or each.next_seed is None:
+            continue
+        try:
+            found.append((each.gain(read_card(each.dataset)), each))
+        except DataError as error:  # one experiment is not to end the queue
+            each.refused = _sentence(error)
+            say(f"failed: {each.title}: {each.refused}")
+    return max(found, key=lambda pair: pair[0])[1] if found else None
 
 
 def _take_up(experiment: Experiment, records: Path, data_root: str | Path | None, say: Say) -> None:
@@ -152,7 +173,7 @@ def _run(
             return False
         expected = experiment.seconds_left(read_card(experiment.dataset))
         say(f"{experiment.title}, seed {seed}: about {expected / 60:.1f} minutes")
-        seeds = [*experiment.finished, seed]
+        seeds = sorted([*experiment.finished, seed])
         try:
             with stop_after(left, training=max(SHORTEST_SLICE, 2 * expected)):
                 settings, data = planned(experiment.name, experiment.dataset, seeds=seeds, data_root=data_root)
@@ -168,7 +189,7 @@ def _run(
     for line in comparison:
         say(
             f"{experiment.title}, {line['evaluate']} {line['metric']}: paper {line['paper']:.2f}, ours "
-            f"{line['ours']:.2f} ({len(line['seeds'])} of {experiment.seeds} seeds)"
+            f"{line['ours']:.2f} ({len(line['seeds'])} of {experiment.wanted} seeds)"
         )
     return True
 

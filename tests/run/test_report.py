@@ -183,6 +183,40 @@ def test_a_paper_is_not_shown_beside_other_settings_without_a_word(tmp_path, mon
     assert "Beside the paper" in same
     assert "other settings than the experiment" not in same
     assert "other has other settings than the experiment: method.loss.temperature=9.0." in other
+    gcl.pipeline("grace", "karate", out=tmp_path / "links", evaluate={"links": {"test": 0.2}})
+    links, _ = read(write_report([tmp_path / "links"], projection="none"))
+    assert "than the experiment: evaluate.links added (its edges were held out of training)." in links
+    # a run without figures of a paper is not said to have some, wherever it stands
+    gcl.pipeline("grace", "digits", out=tmp_path / "own", trainer={"epochs": 1}, evaluate={"clustering": None})
+    for order in (["same", "own"], ["own", "same"]):
+        text, _ = read(
+            write_report([tmp_path / name for name in order], tmp_path / f"{order[0]}.html", projection="none")
+        )
+        assert "Beside the paper" in text
+        assert "no shipped experiment has these figures" not in text
+
+
+def test_a_recommender_is_not_shown_beside_another_split_without_a_word(tmp_path, monkeypatch):
+    from gcl.run import reproduce, settings
+
+    config = {
+        "trainer": {"epochs": 1},
+        "interactions": {"split": "leave-one-out"},
+        "paper": {"figures": [{"evaluate": "ranking", "metric": "recall@20", "value": 30.0}]},
+    }
+    shipped = tmp_path / "experiments"
+    (shipped / "bpr_mf").mkdir(parents=True)
+    (shipped / "bpr_mf" / "davis.yaml").write_text(yaml.safe_dump(config))
+    for place in (reproduce, settings):
+        monkeypatch.setattr(place, "resource_folder", lambda name: shipped)
+    said = {}
+    for name, interactions in (("same", {}), ("ratio", {"split": "ratio"}), ("core", {"k_core": 2})):
+        gcl.pipeline("bpr_mf", "rec/davis", out=tmp_path / name, interactions=interactions)
+        said[name], _ = read(write_report([tmp_path / name], projection="none"))
+        assert "Beside the paper" in said[name]
+    assert "than the experiment" not in said["same"]
+    assert "ratio has other settings than the experiment: interactions.split=&#34;ratio&#34;" in said["ratio"]
+    assert "core has other settings than the experiment: interactions.k_core=2." in said["core"]
 
 
 def test_many_nodes_are_sampled(runs, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -170,7 +171,44 @@ def test_an_experiment_that_fails_does_not_end_the_queue(shipped, tmp_path, monk
     text = path.read_text()
     assert "- grace on node/karate: a hole \\| in the graph." in text
     assert "| csgcl | node/karate |" in text
-    assert "| 1 of 1 |" in text
+    assert "| 1 of 2 |" in text  # whatever --seeds was
+    assert "; 1 of 2 seeds are not run" in text
+    assert "- csgcl on node/karate: 1 of 2 seeds." in text
+
+
+def test_a_damaged_seed_does_not_end_the_queue(shipped, tmp_path):
+    damaged = tmp_path / "out" / "grace-karate" / "seed-0"
+    damaged.mkdir(parents=True)
+    (damaged / "result.json").write_text("{}")
+    said = []
+    text = reproduce_all(tmp_path / "out", hours=0.5, say=said.append).read_text()
+    assert any(line.startswith("failed: grace on node/karate: ") and "damaged" in line for line in said)
+    assert "| csgcl | node/karate |" in text
+    assert "| 2 of 2 |" in text
+
+
+def test_an_experiment_that_has_got_more_seeds_is_not_complete(shipped, tmp_path):
+    asked = {"hours": 0.5, "methods": ["grace"], "datasets": ["karate"]}
+    assert "| 2 of 2 |" in reproduce_all(tmp_path / "out", **asked).read_text()
+    (shipped / "grace" / "karate.yaml").write_text(yaml.safe_dump(experiment(1.0, seeds=3)))
+    text = reproduce_all(tmp_path / "out", seeds=2, **asked).read_text()
+    assert "| 2 of 3 |" in text
+    assert "- grace on node/karate: 2 of 3 seeds." in text
+
+
+def test_what_another_process_was_at_is_looked_at_again(shipped, tmp_path):
+    lock, said = contextlib.ExitStack(), []
+    lock.enter_context(claimed(tmp_path / "out" / "csgcl-karate.lock"))
+
+    def say(line):
+        said.append(line)
+        if line.startswith("grace on node/karate, acc"):
+            lock.close()  # the other process is done, or was stopped
+
+    with lock:
+        text = reproduce_all(tmp_path / "out", hours=0.5, seeds=1, say=say).read_text()
+    assert "passed over: csgcl on node/karate, which another process is at" in said
+    assert "| csgcl | node/karate |" in text
 
 
 def test_what_another_process_is_at_is_passed_over(shipped, tmp_path):
@@ -338,6 +376,16 @@ def test_a_file_that_is_no_table_is_not_overwritten(shipped, tmp_path):
     assert (tmp_path / "mine.md").read_text() == "my notes"
     path = reproduce_all(tmp_path / "out", hours=0.5, methods=["grace"], table=tmp_path / "table.md")
     assert reproduce_all(tmp_path / "out", hours=0.5, methods=["grace"], table=path) == path
+
+
+def test_a_file_that_is_no_record_is_not_overwritten(shipped, tmp_path):
+    mine = tmp_path / "mine" / "grace-node-karate.json"
+    mine.parent.mkdir()
+    mine.write_text('{"my": "thesis"}')
+    with pytest.raises(OutputError, match="is no record of an experiment; choose another --records"):
+        reproduce_all(tmp_path / "out", hours=0.5, records=mine.parent)
+    assert mine.read_text() == '{"my": "thesis"}'
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_in_use_is_not_trained_in_twice(shipped, tmp_path):
