@@ -53,7 +53,8 @@ class Compose(Augmenter):
             if before is not None and getattr(part, "replaces_edges", False):
                 raise ConfigError(
                     f"part {name!r} ({type(part).__name__}) gives edges of the whole graph, and part {before!r} before "
-                    "it may change edges, which would be lost; put it first"
+                    "it may change edges, which would be lost; put it first, or in "
+                    f"the place of {before!r}"
                 )
             if not getattr(part, "keeps_edges", False):
                 before = name if before is None else before

@@ -29,6 +29,10 @@ def score_links(
         DataError: a file or dataset that cannot be read, or that does not fit the other.
     """
     source = read_source(file)
+    if source.kind == "rec":
+        raise ConfigError(
+            f"{file} has embeddings of users and of items, and links join nodes of one table; use gcl evaluate ranking"
+        )
     if pairs is not None:
         given = [name for name, value in (("--dataset", dataset), ("--protocol", protocol)) if value is not None]
         if given:

@@ -111,7 +111,7 @@ def merge_edges(
 
     An undirected edge may be listed in one direction or in both. An edge listed twice in the *same* direction is
     refused (``error``), counts once if the weights agree (``merge``), or has its weights added, over every listing of
-    either direction (``sum``). Self-loops are kept and have one arc.
+    either direction (``sum``). Self-loops are kept and have one arc. What then has the weight 0 is no edge.
 
     Raises:
         DataError: a repeated edge under ``error``, or listings of one edge whose weights differ.
@@ -131,6 +131,8 @@ def merge_edges(
         weight = None if weight is None and key.numel() == inverse.numel() else total
     elif weight is not None:
         weight = _agreed(weight, inverse, key, num_nodes)
+    if weight is not None and not bool(weight.all()):
+        key, weight = key[weight != 0], weight[weight != 0]
     source, target = key // num_nodes, key % num_nodes
     if directed:
         return torch.stack([source, target]), weight
@@ -159,7 +161,6 @@ def _agreed(weight: Tensor, inverse: Tensor, key: Tensor, num_nodes: int) -> Ten
         pair = int(key[inverse[at]])
         raise DataError(
             f"edge {pair // num_nodes} - {pair % num_nodes} is listed with the weights {float(weight[at]):g} and "
-            f"{float(merged[inverse[at]]):g}; pass directed=True if directions differ (of a folder: name the file "
-            "arcs in place of edges), or duplicates='sum'"
+            f"{float(merged[inverse[at]]):g}; pass directed=True if directions differ, or duplicates='sum'"
         )
     return merged

@@ -15,6 +15,7 @@ from gcl.data.edges import as_edge_index
 from gcl.data.from_arrays import from_arrays
 from gcl.data.labels import as_splits
 from gcl.data.node_files import (
+    DIRECTED,
     EDGES,
     SUFFIXES,
     at_line,
@@ -60,7 +61,7 @@ def read_folder(path: str | os.PathLike[str]) -> tuple[Graph, list[str] | None, 
             f"{folder} has no edges file; write edges{' or edges'.join(SUFFIXES['edges'])} (undirected), or arcs "
             "(directed)"
         )
-    directed = edge_file.stem == "arcs"
+    directed = edge_file.stem == DIRECTED
     features, feature_ids = (None, None) if feature_file is None else read_features(feature_file)
     edges, labels, splits = (
         None if file is None else read_table_or_array(file, stem) for stem, file in files.items() if stem != "features"
@@ -156,8 +157,10 @@ def _edges(
 ) -> tuple[Any, np.ndarray | None]:
     """``[2, E]`` and weights, or a SciPy matrix."""
     if columns is not None:
-        ends = [look_up(names, position, at_line(edges)) for names in (columns.source, columns.target)]
-        return np.stack(ends), columns.weight
+        ends = np.stack([look_up(names, position, at_line(edges)) for names in (columns.source, columns.target)])
+        if columns.weight is not None:
+            _refuse_contradictions(edges, columns, ends, columns.weight, directed=path.stem == DIRECTED)
+        return ends, columns.weight
     if is_sparse(edges):  # its rows are positions
         return edges, None
     edges = edge_rows(edges)
@@ -166,6 +169,27 @@ def _edges(
     names, inverse = np.unique(edges, return_inverse=True)
     index = look_up([str(name) for name in names], position, lambda at: str(path))
     return index[inverse].reshape(edges.shape), None
+
+
+def _refuse_contradictions(
+    table: Table, columns: EdgeColumns, ends: np.ndarray, weight: np.ndarray, *, directed: bool
+) -> None:
+    """Edges that are listed with several weights, by line and name; what is no number is said elsewhere."""
+    source, target = ends if directed else np.sort(ends, axis=0)
+    _, first, inverse = np.unique(
+        source * (int(ends.max(initial=0)) + 1) + target, return_index=True, return_inverse=True
+    )
+    differs = np.flatnonzero(weight != weight[first[inverse]])
+    if not differs.size or not np.isfinite(weight).all():
+        return
+    at, before = int(differs[0]), int(first[inverse[differs[0]]])
+    mend = "keep one of them"
+    if (ends[:, at] != ends[:, before]).any():
+        mend += f", or name the file {DIRECTED}{table.path.suffix} if the edges are directed"
+    raise DataError(
+        f"{at_line(table)(at)} gives {columns.source[at]} - {columns.target[at]} the weight {weight[at]:g}, and line "
+        f"{table.lines[before]} the weight {weight[before]:g}; {mend}"
+    )
 
 
 def _count(edge_index: Any, labels: Any) -> int:

@@ -34,7 +34,7 @@ def from_arrays(
         y: classes ``[N]`` from 0, -1 = unlabelled.
         num_nodes: N; by default the rows of ``x``, the length of ``y``, or one more than the largest id.
         directed: ``False`` adds the reverse of each edge (edges may be listed in one direction or in both).
-        edge_weight: non-negative ``[E]``; ``None`` = 1.
+        edge_weight: non-negative ``[E]``; 0 = no edge, ``None`` = 1.
         splits: ``[N]`` or ``[N, S]``: 0 train, 1 validation, 2 test, 3 unused.
         duplicates: an edge that is listed twice in one direction is refused (``error``), counts once (``merge``), or
             has its weights added (``sum``). Self-loops are kept.

@@ -25,7 +25,8 @@ SUFFIXES = {
     "splits": (*TEXT, ".npy", ".npz"),
     "nodes": (*TEXT, ".npy", ".npz"),
 }
-EDGES = ("edges", "arcs")  # undirected, or directed
+DIRECTED = "arcs"
+EDGES = ("edges", DIRECTED)
 KEYS = {"edges": ("edge_index",), "labels": ("y", "labels"), "splits": ("splits",), "nodes": ("nodes", "ids")}
 
 _POSITION = re.compile(r"0|-?[1-9][0-9]*")  # not "007"; a negative one is refused later, by value

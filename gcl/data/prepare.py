@@ -9,6 +9,7 @@ import os
 import shutil
 import tempfile
 import urllib.request
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -119,15 +120,18 @@ def _by_ogb(card: Card, raw: str | os.PathLike[str] | None, scratch: Path, say: 
         url = ogb_url(name)
         try:
             with urllib.request.urlopen(url, timeout=60) as answer, open(source, "wb") as stream:
-                size = answer.headers.get("Content-Length")
-                say(f"fetching {url}" + (f", {int(size) / 2**20:.0f} MiB" if size else ""))
+                told = answer.headers.get("Content-Length") or ""
+                size = int(told) if told.isdecimal() else None
+                say(f"fetching {url}" + ("" if size is None else f", {size / 2**20:.0f} MiB"))
                 shutil.copyfileobj(answer, stream)
         except (OSError, http.client.HTTPException) as error:  # of a URL, a connection, or an answer
             raise DataError(
                 f"{url} could not be fetched ({error}); fetch it elsewhere and give it with --raw"
             ) from error
-        if size and source.stat().st_size != int(size):
-            raise DataError(f"{url} was cut off after {source.stat().st_size:,} of {int(size):,} bytes; run it again")
+        if size is not None and source.stat().st_size != size:
+            raise DataError(f"{url} was cut off after {source.stat().st_size:,} of {size:,} bytes; run it again")
+        if not zipfile.is_zipfile(source):
+            raise DataError(f"{url} answered with no zip file; fetch it elsewhere and give it with --raw")
     return read_ogb(source)
 
 

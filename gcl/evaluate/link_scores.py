@@ -41,7 +41,7 @@ def link_metrics(scores: Tensor, labelled: LabelledPairs) -> dict[str, float]:
         DataError: a score that is not finite.
     """
     if not bool(torch.isfinite(scores).all()):
-        raise DataError("scores of pairs overflow; scale the embeddings down, or take the decoder 'cosine'")
+        raise DataError("scores of pairs are not finite; scale the embeddings down, or take the decoder 'cosine'")
     truth, given = labelled.is_link.numpy(), scores.double().numpy()
     return {"auc": float(roc_auc_score(truth, given)), "ap": float(average_precision_score(truth, given))}
 
@@ -61,6 +61,7 @@ def decoder(kind: LinkDecoder, z: Tensor, seen: SelectionLinks) -> tuple[PairSco
     """
     if kind != "logistic":
         return pair_scores(kind, z), {}
+    z = _scaled(z, z.abs().max())  # columns of products are scaled to unit variance anyway
     features = _all_products(z, seen.train.pairs)
     mean, scale = features.mean(0), features.std(0, correction=0)
     scale = torch.where(scale > 0, scale, 1.0)
@@ -85,8 +86,18 @@ def decoder(kind: LinkDecoder, z: Tensor, seen: SelectionLinks) -> tuple[PairSco
 
 def pair_scores(kind: str, z: Tensor) -> PairScores:
     """Scores of pairs that nothing is fitted for: ``inner_product`` or ``cosine``."""
-    rows = F.normalize(z, dim=1) if kind == "cosine" else z
+    rows = _unit(z) if kind == "cosine" else z
     return lambda pairs: _products(rows, pairs).double().sum(1)
+
+
+def _unit(z: Tensor) -> Tensor:
+    """Rows of length 1, or 0."""
+    return F.normalize(_scaled(z, z.abs().amax(1, keepdim=True)), dim=1)
+
+
+def _scaled(z: Tensor, largest: Tensor) -> Tensor:
+    """Divided by a power of 2, which rounds nothing: squares of large or small numbers would overflow or vanish."""
+    return torch.ldexp(z, -torch.frexp(largest).exponent)
 
 
 def by_blocks(score: PairScores, pairs: Tensor, z: Tensor | None = None) -> Tensor:
@@ -103,7 +114,7 @@ def heuristics(adjacency: Adjacency) -> dict[str, PairScores]:
     :math:`|\Gamma_u| |\Gamma_v|`: Liben-Nowell and Kleinberg, *The Link Prediction Problem for Social Networks*, 2007.
     """
     arcs = binary_matrix(adjacency)
-    arcs.setdiag(0)
+    arcs = arcs - sp.diags(arcs.diagonal())
     near = sp.csr_matrix(((arcs + arcs.T) > 0).astype(np.float64))
     near.eliminate_zeros()
     degree = np.asarray(near.sum(1)).ravel()

@@ -63,6 +63,14 @@ def read_pairs(path: str | os.PathLike[str], ids: Sequence[str] | None, num_node
         raise DataError(f"{path} labels a pair {labels[strange][0]:g}; a label is 1 for a link and 0 for none")
     if labels.min() == labels.max():
         raise DataError(f"every pair of {path} has the label {labels[0]:g}; scoring needs links and others")
+    _, first, inverse = np.unique(np.sort(ends, axis=1), axis=0, return_index=True, return_inverse=True)
+    both = np.flatnonzero(labels != labels[first[inverse.ravel()]])
+    if both.size:
+        pair = ends[both[0]] if ids is None else [ids[at] for at in ends[both[0]]]
+        raise DataError(
+            f"{path} has the pair {pair[0]} - {pair[1]} both as a link and as none; scores know no direction, so keep "
+            "one of them"
+        )
     return LabelledPairs(torch.from_numpy(np.ascontiguousarray(ends.T)), torch.from_numpy(labels == 1))
 
 

@@ -16,9 +16,10 @@ from gcl.data.load import load_dataset
 from gcl.data.names import find_name
 from gcl.data.resources import resource_folder
 from gcl.run import run_directory as files
-from gcl.run.pipeline import check, configure, train
+from gcl.run.pipeline import check, configure
 from gcl.run.result import Result
 from gcl.run.settings import experiment_file, experiment_method, read_yaml, settle, write_yaml
+from gcl.run.training import train
 
 # the settings that a paper's figure belongs to
 COMPARED = ("method", "trainer", "evaluate", "interactions", "metapath", "transform")

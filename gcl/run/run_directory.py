@@ -33,6 +33,7 @@ INTERACTIONS = "interactions.safetensors"  # of a recommender: the pairs of ever
 RESULT, REPORT, ENVIRONMENT = "result.json", "report.json", "environment.json"
 UNTRAINED = "untrained.json"  # scores before training, so that a resumption need not take them again
 FLOORS = "floors.json"  # so that they are scored once for all seeds, also where these come later
+LOCK = ".lock"  # held by the process that trains there
 FORMAT = 1
 META, ASSIGNMENT, EXTRA = "gcl", "assignment!", "extra!"  # names in the file of embeddings that no embedding has
 

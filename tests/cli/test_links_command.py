@@ -63,6 +63,7 @@ def test_pairs_of_a_file(gcl, tmp_path):
         ("source,target,label\n0,1,1\n0,2,1\n", "every pair"),
         ("source,target,label\n0,1,yes\n0,2,no\n", "'yes'"),
         ("source,target,label\n0,0,1\n0,2,0\n", "pairs node 0 with itself"),
+        ("source,target,label\n0,1,1\n0,2,0\n2,0,1\n", "pair 2 - 0 both as a link and as none"),
         ("source,target\n0,1\n0,2\n", "call them source, target and label"),
         ("0,1\n0,2\n", "2 columns"),
     ],
@@ -119,3 +120,23 @@ def test_the_named_embedding_of_the_run_is_scored(gcl):
     spec = {"links": {"name": "links", "embedding": "embedding"}}
     package.pipeline("grace", "karate", evaluate=spec, trainer={"epochs": 1}, out="run")
     assert scored(gcl("evaluate", "links", "run", "--json"))["n"] == 14
+
+
+def test_rows_of_a_file_are_put_in_the_order_of_the_nodes(gcl, tmp_path, trained):
+    """By their ids, for the edges of the dataset are those of its nodes."""
+    z = trained[1].outputs.main.numpy()
+    asked = ("--dataset", "karate", "--protocol", "reconstruction", "--json")
+    np.save(tmp_path / "z.npy", z)
+    plain = scored(gcl("evaluate", "links", tmp_path / "z.npy", *asked))
+    order = np.random.default_rng(0).permutation(len(z))
+    lines = [",".join([str(at), *map(repr, map(float, z[at]))]) for at in order]
+    (tmp_path / "z.csv").write_text("\n".join([",".join(["id", *map(str, range(z.shape[1]))]), *lines]) + "\n")
+    shuffled = scored(gcl("evaluate", "links", tmp_path / "z.csv", *asked))
+    assert shuffled["metrics"] == plain["metrics"]
+
+
+def test_a_recommender_has_no_links_of_one_table(gcl):
+    package.pipeline("bpr_mf", "rec/davis", trainer={"epochs": 1}, evaluate=False, out="run")
+    Path("pairs.csv").write_text("source,target,label\n0,1,1\n0,2,0\n")
+    for words in ((), ("--pairs", "pairs.csv")):
+        assert "use gcl evaluate ranking" in refused(gcl("evaluate", "links", "run", *words), 2)

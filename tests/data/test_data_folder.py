@@ -152,11 +152,22 @@ def test_arcs_are_directed_and_edges_are_not(tmp_path):
     assert edges.tolist() == [[0, 2, 0], [2, 0, 1], [0, 1, 3]]
 
 
+def test_a_weight_of_0_is_no_edge(tmp_path):
+    write(tmp_path, edges_csv="source,target,weight\na,b,2\nb,c,0\nc,a,0\nc,d,1\n")
+    assert load_dataset(tmp_path).graph.adjacency.num_arcs == 4
+    (tmp_path / "edges.csv").unlink()
+    sp.save_npz(tmp_path / "edges.npz", sp.csr_matrix([[0.0, 2.0], [2.0, 0.0]]))
+    assert load_dataset(tmp_path).graph.adjacency.num_arcs == 2
+
+
 BAD = {
     "no edges file": ({"features_csv": "1\n"}, "no edges file"),
     "two edges files": ({"edges_csv": "0,1\n", "edges_tsv": "0\t1\n"}, "edges.csv and edges.tsv"),
     "edges and arcs": ({"edges_csv": "0,1\n", "arcs_csv": "0,1\n"}, "arcs.csv and edges.csv"),
-    "contradicting arcs": ({"arcs_csv": "0,1,2\n0,1,3\n"}, "0 - 1"),
+    "contradicting arcs": (
+        {"arcs_csv": "0,1,2\n0,1,3\n"},
+        "arcs.csv line 2 gives 0 - 1 the weight 3, .*keep one of them$",
+    ),
     "empty file": ({"edges_csv": "\n"}, "no rows"),
     "only a header": ({"edges_csv": "source,target\n"}, "no rows"),
     "one column": ({"edges_csv": "0\n1\n"}, "1 columns"),
@@ -186,7 +197,11 @@ BAD = {
         "2 entries for 3",
     ),
     "bad split": ({"edges_csv": "0,1\n", "features_csv": "1\n2\n", "splits_csv": "train\nexam\n"}, "'exam'"),
-    "contradicting weights": ({"edges_csv": "0,1,2\n1,0,3\n"}, "0 - 1"),
+    "contradicting weights": (
+        {"edges_csv": "source,target,weight\na,b,1\nb,c,1\nb,a,2\n"},
+        "edges.csv line 4 gives b - a the weight 2, and line 2 the weight 1; keep one of them, or name the file arcs.csv",
+    ),
+    "contradicting repeats": ({"edges_csv": "0,1,2\n0,1,3\n"}, "keep one of them$"),
 }
 
 

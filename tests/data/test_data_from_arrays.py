@@ -213,3 +213,18 @@ def test_one_node_with_a_loop_is_a_graph():
     graph = from_arrays([[0], [0]], [[1.0]], [0])
     assert isinstance(graph, Graph)
     assert graph.adjacency.num_arcs == 1
+
+
+@pytest.mark.parametrize("directed", [False, True])
+@pytest.mark.parametrize("duplicates", ["error", "merge", "sum"])
+def test_a_weight_of_0_is_no_edge(directed, duplicates):
+    graph = from_arrays(
+        [[0, 1, 2, 2], [1, 2, 0, 2]],
+        num_nodes=3,
+        edge_weight=[2.0, 0.0, 1.0, 0.0],
+        directed=directed,
+        duplicates=duplicates,
+    )
+    expected = torch.tensor([[0.0, 0, 1], [2, 0, 0], [0, 0, 0]])
+    assert torch.equal(graph.adjacency.to_dense(), expected if directed else torch.maximum(expected, expected.t()))
+    assert graph.adjacency.num_arcs == (2 if directed else 4)

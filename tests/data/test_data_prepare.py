@@ -297,6 +297,14 @@ def answer(content, size=None):
     return stream
 
 
+@pytest.mark.parametrize("size", ["", "many"])
+def test_an_answer_that_is_no_archive_says_so(ogb_card, tmp_path, monkeypatch, size):
+    monkeypatch.setattr(module.urllib.request, "urlopen", lambda url, timeout: answer(b"<html>", size=size))
+    with pytest.raises(DataError, match=r"http\S*\.zip answered with no zip file; .*--raw"):
+        prepare_dataset("node/ogbn_tiny", data_root=tmp_path)
+    assert list((tmp_path / "node").iterdir()) == []
+
+
 def test_a_download_that_was_cut_off_says_so(ogb_card, tmp_path, monkeypatch):
     monkeypatch.setattr(module.urllib.request, "urlopen", lambda url, timeout: answer(b"PK" * 10, size=1000))
     with pytest.raises(DataError, match="cut off after 20 of 1,000 bytes; run it again"):

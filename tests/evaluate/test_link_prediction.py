@@ -10,6 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from strategies import adjacencies
 
 import gcl
@@ -132,6 +134,7 @@ def test_other_pairs_of_training_may_be_links_of_the_test():
     graph = make_graph(20, prob=0.6)
     _, held = LinkPrediction(valid=0.1, test=0.4, negatives=5.0).split(graph, seed=0)
     assert undirected(others(held.train)) & undirected(links(held.test))
+    assert undirected(others(held.valid)) & undirected(links(held.test))
 
 
 def test_every_training_seed_gets_the_same_split_and_another_split_seed_another():
@@ -359,8 +362,51 @@ def test_large_embeddings_are_scored_or_refused():
     z = torch.randn(60, 3, generator=torch.Generator().manual_seed(0)).double()
     plain = evaluator.evaluate(Outputs({"embedding": z}), held, seed=0)
     assert evaluator.evaluate(Outputs({"embedding": z * 1e100}), held, seed=0).values == plain.values
-    with pytest.raises(DataError, match="overflow"):
+    with pytest.raises(DataError, match="not finite; scale the embeddings down, or take the decoder 'cosine'"):
         evaluator.evaluate(Outputs({"embedding": z * 1e200}), held, seed=0)
+
+
+@pytest.mark.parametrize("kind", ["cosine", "logistic"])
+@pytest.mark.parametrize("power", [-110, -40, 60, 120])
+def test_the_scale_of_embeddings_does_not_matter(kind, power):
+    evaluator = LinkPrediction(decoder=kind)
+    _, held = evaluator.split(make_graph(), seed=0)
+    z = torch.randn(60, 3, generator=torch.Generator().manual_seed(0))
+    plain = evaluator.evaluate(Outputs({"embedding": z}), held, seed=0)
+    assert evaluator.evaluate(Outputs({"embedding": torch.ldexp(z, torch.tensor(power))}), held, seed=0).values == (
+        plain.values
+    )
+    assert evaluator.evaluate(Outputs({"embedding": torch.zeros(60, 3)}), held, seed=0).mean("auc") == 0.5
+
+
+def test_the_logistic_decoder_is_scikit_learns_on_scaled_products():
+    """With columns of other scales, most of them noise, so that strength and scale both matter."""
+    generator = torch.Generator().manual_seed(1)
+    group = torch.arange(60) % 3
+    chance = torch.where(group[:, None] == group, 0.4, 0.05)
+    arcs = (torch.rand(60, 60, generator=generator) < chance).triu(1).nonzero().t()
+    graph = Graph.homogeneous(None, Adjacency.from_edge_index(torch.cat([arcs, arcs.flip(0)], 1), (60, 60)))
+    z = torch.randn(60, 30, generator=generator).double()
+    z[:, :3] += 1.5 * torch.nn.functional.one_hot(group, 3)
+    z *= torch.logspace(-2, 2, 30).double()
+    _, held = LinkPrediction(valid=0.2, test=0.2).split(graph, seed=0)
+    score, chosen = decoder("logistic", z, held.for_selection())
+
+    def rows(part):
+        return (z[part.pairs[0]] * z[part.pairs[1]]).numpy()
+
+    found = {}
+    for strength in (0.001, 0.01, 0.1, 1, 10, 100, 1000):
+        model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=1000))
+        model.fit(rows(held.train), held.train.is_link.numpy())
+        of_valid = model.decision_function(rows(held.valid))
+        found[strength] = (link_metrics(torch.from_numpy(of_valid), held.valid)["auc"], model)
+    best = max(found, key=lambda strength: found[strength][0])
+    assert best not in (0.001, 1.0, 1000)  # neither the first, nor the last, nor what is taken without validation
+    assert chosen == {"strength": best}
+    expected = found[best][1].decision_function(rows(held.test))
+    assert expected.std() > 0.1
+    np.testing.assert_allclose(score(held.test.pairs).numpy(), expected, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize(

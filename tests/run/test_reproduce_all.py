@@ -343,11 +343,11 @@ def test_a_slice_gains_a_step_at_least_and_the_last_scores_are_not_cut(shipped, 
     monkeypatch.setattr(module, "SHORTEST_SLICE", 0.0)
     monkeypatch.setattr(module.Experiment, "seconds_left", lambda self, card: 0.0)
     monkeypatch.setattr(module.Experiment, "gain", lambda self, card: 1.0)
-    from gcl.run import pipeline
+    from gcl.run import training
 
     scored = []
-    score = pipeline.score
-    monkeypatch.setattr(pipeline, "score", lambda *given: scored.append(1) or score(*given))
+    score = training.score
+    monkeypatch.setattr(training, "score", lambda *given: scored.append(1) or score(*given))
     said = []
     reproduce_all(tmp_path / "out", hours=0.5, methods=["grace"], datasets=["karate"], say=said.append)
     assert len([line for line in said if "goes on later" in line]) == 3  # one step each, the last epoch's end too
@@ -391,6 +391,15 @@ def test_a_file_that_is_no_record_is_not_overwritten(shipped, tmp_path):
 def test_a_folder_in_use_is_not_trained_in_twice(shipped, tmp_path):
     with claimed(tmp_path / "run.lock"), pytest.raises(OutputError, match="another process trains in"):
         gcl.reproduce("grace", "karate", out=tmp_path / "run")
+    gcl.reproduce("grace", "karate", out=tmp_path / "run", seeds=1)
+    before = (tmp_path / "run" / "report.json").read_bytes()
+    with claimed(tmp_path / "run" / ".lock"):
+        with pytest.raises(OutputError, match="another process trains in"):
+            gcl.resume(tmp_path / "run")
+        with pytest.raises(OutputError, match="another process trains in"):
+            gcl.reproduce("grace", "karate", out=tmp_path / "run")
+        assert (tmp_path / "run" / "report.json").read_bytes() == before
+    gcl.resume(tmp_path / "run")
 
 
 def test_epochs_that_are_expected():
