@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,9 +41,10 @@ def reproduce(
     Args:
         method: the name of a method, or of a family of experiments with one (``pot-grace``).
         dataset: a dataset's name.
-        out: folder of the runs and of ``results.json``; ``runs/reproduce/METHOD-STEM`` by default.
+        out: folder of the runs and of ``results.json``; by default ``runs/reproduce/METHOD-STEM``, with changed settings
+            another one beside it.
         seeds: number of seeds, or a list; the experiment's own by default. More seeds than before add to what is there.
-        overrides: settings to change, as in :func:`gcl.run.pipeline.pipeline`. The record says which; give ``out`` too.
+        overrides: settings to change, as in :func:`gcl.run.pipeline.pipeline`. The record says which.
         data_root: where named datasets lie.
         progress: as in :func:`gcl.run.pipeline.pipeline`.
 
@@ -54,14 +56,21 @@ def reproduce(
         CheckpointError: the folder holds runs of other settings.
         OutputError: another process is at it.
     """
-    if overrides and out is None:
-        raise ConfigError("with changed settings the run is not the paper's; give it a folder of its own with --out")
     settings, data = planned(method, dataset, seeds=seeds, overrides=overrides, data_root=data_root)
-    folder = Path(out) if out is not None else Path("runs") / "reproduce" / f"{method}-{data.name.rpartition('/')[2]}"
+    folder = Path(out) if out is not None else Path("runs") / "reproduce" / _folder_name(method, data.name, overrides)
     with claimed(lock_of(folder)) as is_ours:
         if not is_ours:
             raise OutputError(f"another process trains in {folder}; wait for it, or choose another --out")
         return run_planned(settings, data, folder, overrides=overrides, progress=progress)
+
+
+def _folder_name(method: str, dataset: str, overrides: Mapping[str, Any] | None) -> str:
+    """Changed settings have a folder of their own, the same ones the same."""
+    name = f"{method}-{dataset.rpartition('/')[2]}"
+    if not overrides:
+        return name
+    text = json.dumps(describe(dict(overrides)), sort_keys=True)
+    return f"{name}-changed-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def lock_of(folder: Path) -> Path:

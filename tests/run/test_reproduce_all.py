@@ -402,6 +402,20 @@ def test_a_folder_in_use_is_not_trained_in_twice(shipped, tmp_path):
     gcl.resume(tmp_path / "run")
 
 
+def test_changed_settings_have_a_folder_of_their_own(shipped, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    _, _, plain = gcl.reproduce("grace", "karate", seeds=1)
+    assert plain == Path("runs/reproduce/grace-karate/results.json")
+    before = plain.read_bytes()
+    paths = [
+        gcl.reproduce("grace", "karate", seeds=1, overrides={"trainer": {"epochs": epochs}})[2] for epochs in (1, 3, 1)
+    ]
+    assert paths[0] == paths[2] != paths[1]
+    assert all(path.parts[:2] == ("runs", "reproduce") and path not in (plain, None) for path in paths)
+    assert json.loads(paths[1].read_text())["changed"] == {"trainer": {"epochs": 3}}
+    assert plain.read_bytes() == before
+
+
 def test_epochs_that_are_expected():
     found = {each.key: each for each in experiments(Path("runs"))}
     assert found["pamc-cluster-usps"].epochs == 230  # 30 of pre-training
