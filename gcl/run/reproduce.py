@@ -41,8 +41,8 @@ def reproduce(
     Args:
         method: the name of a method, or of a family of experiments with one (``pot-grace``).
         dataset: a dataset's name.
-        out: folder of the runs and of ``results.json``; by default ``runs/reproduce/METHOD-STEM``, with changed settings
-            another one beside it.
+        out: folder of the runs and of ``results.json``; by default ``runs/reproduce/METHOD-STEM``, with changed
+            settings another one beside it.
         seeds: number of seeds, or a list; the experiment's own by default. More seeds than before add to what is there.
         overrides: settings to change, as in :func:`gcl.run.pipeline.pipeline`. The record says which.
         data_root: where named datasets lie.
