@@ -63,7 +63,8 @@ def info(
         print_json(record)
     else:
         for key, value in record.items():
-            typer.echo(f"{key:<12} {_plain(value)}")
+            if value is not None:
+                typer.echo(f"{key:<12} {_plain(value)}")
     if verify and record["verified"] is False:
         raise DataError(f"{record['path']} has another checksum than the card of {record['name']}; get the file again")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from gcl.core.graph import Graph
 
 # Below this share of non-zero entries a CSR matrix is faster and smaller than a dense one (measured).
 SPARSE_BELOW = 0.04
+LARGE = 30.0  # times the median size of a column: then it is all that counts
 
 
 def as_features(x: Any, *, sparse: bool | None = None) -> Tensor | Adjacency:
@@ -48,6 +50,25 @@ def require_features(graph: Graph) -> None:
         raise DataError(
             "the graph has no node features and an encoder needs them; add a features file, or in Python pass "
             "gcl.load_dataset(graph, features=X), with scipy.sparse.eye(num_nodes) for X if there are none"
+        )
+
+
+def warn_of_scales(graph: Graph) -> None:
+    """Warns of dense features of which one column outweighs all others, or is nearly the same for all nodes.
+
+    Without a scale that they share, an encoder of random weights sees only the largest.
+    """
+    x = graph.features.get(graph.target)
+    if not isinstance(x, Tensor) or x.shape[0] < 2 or x.shape[1] < 2:
+        return
+    size = torch.linalg.vector_norm(x, dim=0) / x.shape[0] ** 0.5
+    typical, at = float(size[size > 0].median()) if bool((size > 0).any()) else 0.0, int(size.argmax())
+    if float(size[at]) > LARGE * typical:
+        warnings.warn(
+            f"column {at} of the features (from 0) has values of about {float(size[at]):.3g}, most others of "
+            f"{typical:.3g}; it outweighs them, so bring the columns to one scale first, for instance each minus its "
+            "mean over its standard deviation",
+            stacklevel=2,
         )
 
 

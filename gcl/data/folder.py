@@ -36,7 +36,9 @@ from gcl.data.node_files import (
 )
 from gcl.data.repeats import refuse_repeats
 from gcl.data.table_columns import EdgeColumns, edge_columns
-from gcl.data.tables import Table
+from gcl.data.tables import TEXT, Table, read_text
+
+FEW = 8  # rows whose numbers may be the positions by chance
 
 
 def read_folder(path: str | os.PathLike[str]) -> tuple[Graph, list[str] | None, dict[str, Any]]:
@@ -70,6 +72,8 @@ def read_folder(path: str | os.PathLike[str]) -> tuple[Graph, list[str] | None, 
     for stem in ("features", "labels"):
         _refuse_repeats(files[stem], stem, listed[stem])
     columns = edge_columns(edges) if isinstance(edges, Table) else None
+    if feature_file is not None and feature_ids is None and columns is not None:
+        _refuse_unnamed_ids(feature_file, {*columns.source, *columns.target})
     ids, in_order = _node_ids(edges, columns, features, listed, files)
     for stem, rows_of_file in (("labels", labels), ("splits", splits)):
         file = files[stem]
@@ -115,6 +119,29 @@ def _find(folder: Path, kind: str, *others: str) -> Path | None:
     return found[0] if found else None
 
 
+def _refuse_unnamed_ids(path: Path, ends: set[str]) -> None:
+    """Refuses features whose first column is not called an id and yet holds those of the edges.
+
+    Else they would be a feature, and rows would go to the wrong nodes. Few rows may be so by chance.
+    """
+    if path.suffix not in TEXT:
+        return
+    table = read_text(path, "features")
+    cells = table.column(0)
+    if table.width < 2 or len(cells) < FEW or len(set(cells)) < len(cells) or not ends <= {*cells}:
+        return
+    if table.header is None:
+        raise DataError(
+            f"{path} has no header, and every node of the edges is in its first column; write a header, with 'id' or "
+            "'feature' over that column"
+        )
+    if not table.header[0].startswith("feature"):
+        raise DataError(
+            f"{path}: every node of the edges is in the column {table.header[0]!r}; call it 'id', or "
+            "'feature' if it is one"
+        )
+
+
 def _refuse_repeats(file: Path | None, stem: str, ids: list[str] | None) -> None:
     if file is not None and ids is not None:
         refuse_repeats(ids, str(file), lambda at: row_of(file, stem, at))
@@ -157,6 +184,15 @@ def _edges(
 ) -> tuple[Any, np.ndarray | None]:
     """``[2, E]`` and weights, or a SciPy matrix."""
     if columns is not None:
+        if (
+            edges.header is None
+            and position is not None
+            and {columns.source[0], columns.target[0]}.isdisjoint(position)
+        ):
+            raise DataError(
+                f"{path} line {edges.lines[0]} names the nodes {columns.source[0]!r} and {columns.target[0]!r}, which "
+                "have no row in the features (or labels); if the line names the columns, call them source and target"
+            )
         ends = np.stack([look_up(names, position, at_line(edges)) for names in (columns.source, columns.target)])
         if columns.weight is not None:
             _refuse_contradictions(edges, columns, ends, columns.weight, directed=path.stem == DIRECTED)

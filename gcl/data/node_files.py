@@ -25,6 +25,7 @@ SUFFIXES = {
     "splits": (*TEXT, ".npy", ".npz"),
     "nodes": (*TEXT, ".npy", ".npz"),
 }
+UNLABELLED = "-1"
 DIRECTED = "arcs"
 EDGES = ("edges", DIRECTED)
 KEYS = {"edges": ("edge_index",), "labels": ("y", "labels"), "splits": ("splits",), "nodes": ("nodes", "ids")}
@@ -125,8 +126,8 @@ def look_up(
         missing = next((at for at, name in enumerate(names) if name not in position), None)
         if missing is not None:
             raise DataError(
-                f"{place(missing)} names {noun} {names[missing]!r}, which has no row in {where}; add the row or drop "
-                "the line"
+                f"{place(missing)} names {noun} {names[missing]!r}, which has no row in {where}; "
+                f"{_mend(names[missing], position)}"
             )
         return np.array([position[name] for name in names], dtype=np.int64)
     strange = next((at for at, name in enumerate(names) if not is_position(name) or len(name) > _LONGEST), None)
@@ -136,6 +137,18 @@ def look_up(
             f"add a first column named id to {where}"
         )
     return np.array([int(name) for name in names], dtype=np.int64)
+
+
+def _mend(name: str, known: dict[str, int]) -> str:
+    """What to do about an id that is not known."""
+    bare = name.lstrip("0") or "0"
+    if name.isdecimal():  # a spreadsheet takes zeros away
+        padded = next(
+            (each for each in known if each != name and each.isdecimal() and (each.lstrip("0") or "0") == bare), None
+        )
+        if padded is not None:
+            return f"did you mean {padded!r}? Zeros in front are part of an id"
+    return "add the row or drop the line"
 
 
 def within(
@@ -257,7 +270,7 @@ def join_labels(
     """
     if not isinstance(labels, Table):
         return labels, ()
-    classes, names = _classes(labels.column(label_column(labels)), labels)
+    classes, names = read_classes(labels.column(label_column(labels)), labels)
     ids = label_ids(labels)
     if ids is None:
         return classes, names
@@ -298,22 +311,37 @@ def join_splits(
     return joined
 
 
-def _classes(cells: list[str], table: Table) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Class numbers; words become classes in alphabetical order; an empty cell is unlabelled."""
-    filled = [cell for cell in cells if cell]
+def read_classes(cells: Sequence[str], table: Table) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Class numbers, int64, and the names of classes where they are words, in alphabetical order.
+
+    An empty cell is unlabelled, and so is -1, beside numbers and beside words.
+
+    Args:
+        cells: the label of each row of ``table``.
+        table: for messages.
+
+    Raises:
+        DataError: numbers beside words, or a number that is not whole.
+    """
+    filled = [cell for cell in cells if cell not in ("", UNLABELLED)]
     try:
         values = np.array([float(cell) if cell else -1.0 for cell in cells])
     except ValueError:
         numeric = [cell for cell in filled if re.fullmatch(r"[-+]?[0-9.]+", cell)]
         if numeric:
-            word = next(cell for cell in filled if cell not in numeric)
+            at = next(at for at, cell in enumerate(cells) if cell in filled and cell not in numeric)
             raise DataError(
-                f"{table.path} mixes the labels {numeric[0]!r} and {word!r}; use numbers or words for all"
+                f"{table.path} line {table.lines[at]} has the label {cells[at]!r} beside numbers such as "
+                f"{numeric[0]!r}; use numbers or words for all"
             ) from None
         names = tuple(sorted(set(filled)))
-        return np.array([names.index(cell) if cell else -1 for cell in cells], dtype=np.int64), names
+        number = {name: at for at, name in enumerate(names)}
+        return np.array([number.get(cell, -1) for cell in cells], dtype=np.int64), names
     broken = ~np.isfinite(values) | (values != np.floor(values))
     if broken.any():
         at = int(broken.argmax())
-        raise DataError(f"{table.path} line {table.lines[at]} has the label {cells[at]!r}; classes are whole numbers")
+        raise DataError(
+            f"{table.path} line {table.lines[at]} has the label {cells[at]!r}; classes are whole numbers, and "
+            "an empty cell or -1 is unlabelled"
+        )
     return values.astype(np.int64), ()

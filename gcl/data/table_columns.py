@@ -188,6 +188,12 @@ def edge_columns(table: Table, types: tuple[str, str] | None = None) -> EdgeColu
                 "the line"
             )
     weight = table.numbers(weights)[:, 0] if weights else None
+    if weight is not None and (weight < 0).any():
+        at = int((weight < 0).argmax())
+        raise DataError(
+            f"{table.path} line {table.lines[at]} has the weight {weight[at]:g}; weights are strengths from 0, so "
+            "replace it or drop the line"
+        )
     return EdgeColumns(table.column(ends[0]), table.column(ends[1]), weight)
 
 

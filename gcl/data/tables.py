@@ -50,16 +50,34 @@ class Table:
         """
         cells = [[row[at] for at in columns] for row in self.rows]
         try:
-            return np.array(cells, dtype=np.float64)
+            values = np.array(cells, dtype=np.float64)
         except ValueError:
             for line, row in zip(self.lines, cells, strict=True):
                 for column, cell in zip(columns, row, strict=True):
                     if not is_number(cell):
                         raise DataError(
-                            f"{self.path} line {line} has {cell!r} in column {column + 1}, which is not a number; "
-                            "replace it, or name an id column 'id' in the first line"
+                            f"{self.path} line {line} has {cell!r} in {self.name_of(column)}, which is not a number; "
+                            f"{self._mend(column)}"
                         ) from None
             raise
+        if not np.isfinite(values).all():
+            place = np.argwhere(~np.isfinite(values))[0]
+            line_at, at = int(place[0]), int(place[1])
+            raise DataError(
+                f"{self.path} line {self.lines[line_at]} has {cells[line_at][at]!r} in {self.name_of(columns[at])}, which "
+                "is not finite; write a number, or leave the row or the column out"
+            )
+        return values
+
+    def name_of(self, column: int) -> str:
+        """What a column is called in messages."""
+        return f"column {column + 1}" if self.header is None else f"column {column + 1} ({self.header[column]!r})"
+
+    def _mend(self, column: int) -> str:
+        """What to do about words where numbers are to be."""
+        if column == 0:
+            return "replace it, or name an id column 'id' in the first line"
+        return "write a number, or leave the column out; a category can be a column of 0 and 1 for each of its values"
 
 
 def read_text(path: Path, kind: str) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,16 +12,17 @@ from torch import Tensor
 
 from gcl.core.errors import DataError
 from gcl.data.labels import as_labels, as_splits
+from gcl.data.node_files import read_classes
 from gcl.data.repeats import first_repeat
 from gcl.data.table_columns import label_column, label_id_column
-from gcl.data.table_header import is_number
 from gcl.data.tables import TEXT, read_array, read_text
 
 
 def read_labels(
     path: str | os.PathLike[str], ids: Sequence[str] | None = None, *, num_nodes: int | None = None
 ) -> Tensor:
-    """Reads one class a node, int64 ``[N]``, -1 = unlabelled.
+    """Reads one class a node, int64 ``[N]``, -1 = unlabelled: an empty cell, -1, or an id that
+    the table lacks (with a warning).
 
     From npy; npz, key ``y``; csv or tsv; txt, one label a line. Words for classes are numbered in sorted order, in csv
     and tsv only. The label column of a table is the one called ``label``, ``y``, ``class`` or ``target``, else its only
@@ -36,7 +38,7 @@ def read_labels(
         num_nodes: how many labels there must be; by default as many as ``ids``.
 
     Raises:
-        DataError: missing, truncated or of another kind; not whole numbers; another length; an id without a label; ids
+        DataError: missing, truncated or of another kind; not whole numbers; another length; ids
             that cannot be joined, or a table of which it is not clear what its columns are.
     """
     path = Path(path)
@@ -114,20 +116,16 @@ def _read_table(path: Path, ids: Sequence[str] | None) -> tuple[np.ndarray, list
     at = label_id_column(table, column, ids)
     names = None if at is None else table.column(at)
     cells = table.column(column)
-    missing = next((line for line, cell in zip(lines, cells, strict=True) if cell.lower() in ("", "nan", "na")), None)
-    if missing is not None:
-        raise DataError(f"{path} line {missing} has no label; write -1 for an unlabelled node")
-    numeric = [is_number(cell) for cell in cells]
-    if all(numeric):
-        return np.array(cells, dtype=np.float64), names
-    if any(numeric):
-        word = cells[numeric.index(False)]
+    strange = next((at for at, cell in enumerate(cells) if cell.lower() in ("nan", "na")), None)
+    if strange is not None:
         raise DataError(
-            f"{path} line {lines[numeric.index(False)]} has the label {word!r} among numbers; use numbers or words only"
+            f"{path} line {lines[strange]} has the label {cells[strange]!r}; leave the cell empty, or write -1, where "
+            "a node has none"
         )
-    if path.suffix.lower() == ".txt":
+    labels, words = read_classes(cells, table)
+    if words and path.suffix.lower() == ".txt":
         raise DataError(f"{path} line {lines[0]} has the label {cells[0]!r}; number the classes from 0, or write a csv")
-    return np.unique(np.array(cells), return_inverse=True)[1].reshape(-1), names
+    return labels, names
 
 
 def _join(path: Path, labels: np.ndarray, names: list[str], ids: Sequence[str] | None) -> np.ndarray:
@@ -144,12 +142,18 @@ def _join(path: Path, labels: np.ndarray, names: list[str], ids: Sequence[str] |
             )
         return labels[[place[number] for number in numbers]]
     absent = [name for name in ids if name not in place]
-    if absent:
+    if len(absent) == len(ids):
         raise DataError(
-            f"{path} has no label for {len(absent)} of the {len(ids)} ids of the embeddings, first {absent[0]!r}; "
-            "add them with label -1 if they have none"
+            f"{path} has none of the {len(ids)} ids of the embeddings, such as {absent[0]!r} (it has {names[0]!r} and "
+            "so on); give the labels of these nodes"
         )
-    return labels[[place[name] for name in ids]]
+    if absent:
+        warnings.warn(
+            f"{path} has no row for {len(absent)} of the {len(ids)} ids of the embeddings, first {absent[0]!r}; they "
+            "count as unlabelled",
+            stacklevel=2,
+        )
+    return np.array([labels[place[name]] if name in place else -1 for name in ids], dtype=labels.dtype)
 
 
 def _whole(path: Path, labels: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import Any
 from gcl.core.errors import ConfigError, unknown
 from gcl.core.resolve import describe, find_class, resolve
 from gcl.data.dataset import Dataset
-from gcl.data.features import require_features
+from gcl.data.features import require_features, warn_of_scales
 from gcl.data.load import load_dataset
 from gcl.methods.method import Method
 from gcl.run import run_directory as files
@@ -146,6 +146,8 @@ def check(settings: Mapping[str, Any], data: Dataset) -> None:
     method: Method = resolve_method(settings)
     if method.needs_features:
         require_features(data.graph)
+        if data.card is None:  # features of a named set are what papers take
+            warn_of_scales(data.graph)
     evaluators = resolve_evaluators(settings)
     trainer: Trainer = resolve("trainer", settings["trainer"])
     if trainer.select == "validation" and not evaluators:

@@ -160,6 +160,23 @@ def test_a_weight_of_0_is_no_edge(tmp_path):
     assert load_dataset(tmp_path).graph.adjacency.num_arcs == 2
 
 
+def test_what_is_unlabelled_among_words(tmp_path):
+    write(tmp_path, edges_csv="a,b\nb,c\nc,d\n", features_csv="id,u\na,1\nb,2\nc,3\nd,4\n")
+    dataset = load_dataset(write(tmp_path, labels_csv="id,label\na,x\nb,-1\nc,\n"))
+    assert dataset.y.tolist() == [0, -1, -1, -1]
+    assert dataset.class_names == ("x",)
+
+
+def test_a_whole_numbered_feature_is_one_by_its_name(tmp_path):
+    """Or where the nodes have other numbers."""
+    rows = "".join(f"{at},0.{at}\n" for at in (3, 1, 7, 0, 2, 6, 4, 5))
+    write(tmp_path, edges_csv=EIGHT_EDGES, features_csv="feature,u\n" + rows)
+    assert load_dataset(tmp_path).graph.x[:, 0].tolist() == [3, 1, 7, 0, 2, 6, 4, 5]
+    write(tmp_path, features_csv="year,u\n" + rows.replace("7,", "9,", 1))
+    assert load_dataset(tmp_path).graph.num_nodes == 8
+
+
+EIGHT_EDGES = "source,target\n" + "".join(f"{at},{(at + 1) % 8}\n" for at in range(8))
 BAD = {
     "no edges file": ({"features_csv": "1\n"}, "no edges file"),
     "two edges files": ({"edges_csv": "0,1\n", "edges_tsv": "0\t1\n"}, "edges.csv and edges.tsv"),
@@ -178,7 +195,7 @@ BAD = {
     "huge id": ({"edges_csv": "0,1\n1,99999999999999999999999\n"}, "99999999999999999999999"),
     "foreign keys": ({"edges_csv": "5000000000,5000000001\n"}, "5000000001"),
     "bad weight": ({"edges_csv": "0,1,x\n0,2,1\n"}, "'x' in column 3"),
-    "nan weight": ({"edges_csv": "0,1,nan\n0,2,1\n"}, "nan at edge 0"),
+    "nan weight": ({"edges_csv": "0,1,nan\n0,2,1\n"}, r"edges.csv line 1 has 'nan' in column 3, which is not finite"),
     "ids without column": ({"edges_csv": "a,b\n", "features_csv": "1\n2\n"}, "'a' .*first column named id"),
     "unknown id": ({"edges_csv": "a,b\nb,zz\n", "features_csv": "id,x\na,1\nb,2\n"}, "line 2 names node 'zz'"),
     "unknown label id": (
@@ -188,10 +205,44 @@ BAD = {
     "repeated id": ({"edges_csv": "a,b\n", "features_csv": "id,x\na,1\na,2\n"}, "'a' in line 2 and in line 3"),
     "text feature": ({"edges_csv": "0,1\n", "features_csv": "1,2\n3,red\n"}, "line 2 has 'red' in column 2"),
     "empty feature": ({"edges_csv": "0,1\n", "features_csv": "1,2\n3,\n"}, "line 2 has '' in column 2"),
-    "nan feature": ({"edges_csv": "0,1\n", "features_csv": "1,2\n3,nan\n"}, "nan in row 1, column 1"),
+    "nan feature": (
+        {"edges_csv": "0,1\n", "features_csv": "1,2\n3,nan\n"},
+        "features.csv line 2 has 'nan' in column 2, which is not finite",
+    ),
+    "nan feature by name": (
+        {"edges_csv": "a,b\n", "features_csv": "id,u,v\na,1,2\nb,3,inf\n"},
+        r"line 3 has 'inf' in column 3 \('v'\), which is not finite",
+    ),
+    "word feature": (
+        {"edges_csv": "a,b\n", "features_csv": "id,u,land\na,1,2\nb,3,DE\n"},
+        r"line 3 has 'DE' in column 3 \('land'\), which is not a number; write a number, or leave the column out",
+    ),
+    "negative weight": ({"edges_csv": "0,1,1\n0,2,-3\n"}, "edges.csv line 2 has the weight -3"),
+    "lost zeros": (
+        {"edges_csv": "a,7\na,b\n", "features_csv": "id,u\na,1\nb,2\n007,3\n"},
+        "line 1 names node '7', .*did you mean '007'\\? Zeros in front are part of an id",
+    ),
+    "a header of its own words": (
+        {"edges_csv": "left,right\na,b\n", "features_csv": "id,u\na,1\nb,2\n"},
+        "line 1 names the nodes 'left' and 'right', .*call them source and target",
+    ),
+    "ids under another name": (
+        {
+            "edges_csv": EIGHT_EDGES,
+            "features_csv": "nr,u\n" + "".join(f"{at},0.{at}\n" for at in (3, 1, 7, 0, 2, 6, 4, 5)),
+        },
+        "every node of the edges is in the column 'nr'; call it 'id', or 'feature' if it is one",
+    ),
+    "ids without a header": (
+        {"edges_csv": EIGHT_EDGES, "features_csv": "".join(f"{at},0.{at}\n" for at in (3, 1, 7, 0, 2, 6, 4, 5))},
+        "has no header, and every node of the edges is in its first column",
+    ),
     "id column only": ({"edges_csv": "a,b\n", "features_csv": "id\na\nb\n"}, "no features"),
     "half label": ({"edges_csv": "0,1\n", "labels_csv": "0\n1.5\n"}, "line 2 has the label '1.5'"),
-    "mixed labels": ({"edges_csv": "0,1\n", "labels_csv": "1\nred\nblue\n"}, "mixes"),
+    "mixed labels": (
+        {"edges_csv": "0,1\n", "labels_csv": "1\nred\nblue\n"},
+        "labels.csv line 2 has the label 'red' beside numbers such as '1'",
+    ),
     "short labels": (
         {"edges_csv": "0,1\n1,2\n", "features_csv": "1\n2\n3\n", "labels_csv": "0\n1\n"},
         "2 entries for 3",

@@ -44,8 +44,10 @@ def test_forms(tmp_path, name, content, expected):
 def test_joined_on_ids(tmp_path):
     path = write(tmp_path / "y.csv", "id,year,label\nc,2000,sun\na,2001,moon\nb,2002,sun\nz,2003,star\n")
     assert read_labels(path, ids=["a", "b", "c"]).tolist() == [0, 2, 2]
-    with pytest.raises(DataError, match="no label for 2 of the 3 ids of the embeddings, first 'x'"):
-        read_labels(path, ids=["a", "x", "y"])
+    with pytest.warns(UserWarning, match="no row for 2 of the 3 ids of the embeddings, first 'x'; they count as unl"):
+        assert read_labels(path, ids=["x", "a", "y"]).tolist() == [-1, 0, -1]
+    with pytest.raises(DataError, match=r"none of the 2 ids of the embeddings, such as 'x' \(it has 'c' and so on\)"):
+        read_labels(path, ids=["x", "y"])
     twice = write(tmp_path / "y.csv", "id,y\na,1\na,2\n")
     with pytest.raises(DataError, match="'a' more than once"):
         read_labels(twice, ids=["a"])
@@ -67,6 +69,11 @@ def test_joined_on_ids(tmp_path):
 )
 def test_id_and_label_columns_are_found(tmp_path, text):
     assert read_labels(write(tmp_path / "y.csv", text), ids=["u", "v"]).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("text", ["id,y\nu,1\nv,\nw,0\n", "id,y\nu,b\nv,\nw,a\n", "id,y\nu,b\nv,-1\nw,a\n"])
+def test_an_empty_cell_and_minus_one_are_unlabelled(tmp_path, text):
+    assert read_labels(write(tmp_path / "y.csv", text), ids=["u", "v", "w"]).tolist() == [1, -1, 0]
 
 
 def test_numbers_are_ids_where_they_are_those_of_the_embeddings(tmp_path):
@@ -124,9 +131,8 @@ def test_another_length_names_both(tmp_path):
         ("y.npz", {"x": np.zeros(2), "z": np.zeros(2)}, "expected one of y"),
         ("y.txt", "cat\ndog\n", "number the classes"),
         ("y.csv", "0\n1.5\n", "1.5"),
-        ("y.csv", "id,y\n0,1\n1,\n", "line 3 has no label"),
-        ("y.csv", "id,y\n0,1\n1,nan\n", "line 3 has no label"),
-        ("y.csv", "id,y\n0,1\n1,x\n", "'x' among numbers"),
+        ("y.csv", "id,y\n0,1\n1,nan\n", "line 3 has the label 'nan'; leave the cell empty, or write -1"),
+        ("y.csv", "id,y\n0,1\n1,x\n", "line 3 has the label 'x' beside numbers such as '1'"),
         ("y.csv", "", "no rows"),
         ("y.json", "[]", "no label file"),
     ],
