@@ -59,12 +59,19 @@ class Augmenter:
 
         Raises:
             NotFittedError: ``fit`` was needed and not called.
+            ConfigError: ``augment`` returned something else.
         """
         if isinstance(view, Graph | View):
-            return self.augment(View.of(view), generator)
+            return self._drawn(View.of(view), generator)
         if is_pyg_data(view):
-            return update_data(view, self.augment(View.of(graph_of(view)), generator))
+            return update_data(view, self._drawn(View.of(graph_of(view)), generator))
         raise DataError(f"{type(self).__name__} takes a Graph, a View or PyG Data, got {type(view).__name__}")
+
+    def _drawn(self, view: View, generator: Generator | None) -> View:
+        drawn = self.augment(view, generator)
+        if not isinstance(drawn, View):
+            raise ConfigError(f"{type(self).__name__}.augment returned {type(drawn).__name__}; return a View")
+        return drawn
 
     def fit_graph(self, graph: Graph, generator: Generator | None) -> None:
         """Makes the fitted tensors; nothing by default."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from collections.abc import Sequence
 from typing import NoReturn, TextIO
 
 import typer
@@ -52,6 +53,7 @@ def main() -> None:
     """Runs the command; errors are one sentence on standard error."""
     # Large tensors on large pages, where the system has them: half the time of a sparse product. Read by torch once.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    sys.path.append(os.getcwd())  # parts of one's own, as module:Class; behind all that is installed
     warnings.showwarning = _say_warning
     try:
         code = app(standalone_mode=False)
@@ -69,9 +71,15 @@ def main() -> None:
             error.show()  # type: ignore[attr-defined]
             sys.exit(2)
         if hasattr(error, "format_message"):
-            _fail(f"{error.format_message().rstrip('.')}; see gcl --help", getattr(error, "exit_code", 2))
+            _fail(f"{error.format_message().rstrip('.')}; see {_help_of(sys.argv[1:])}", getattr(error, "exit_code", 2))
         raise
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _help_of(words: Sequence[str]) -> str:
+    """The command whose help says more."""
+    commands = {"train", "evaluate", "cluster", "embed", "recommend", "certify", "report", "reproduce", "data"}
+    return f"gcl {words[0]} --help" if words and words[0] in commands else "gcl --help"
 
 
 def _say_warning(

@@ -8,12 +8,11 @@ import typer
 
 from gcl.cli.common import AsJson, DataRoot, print_json
 
-NEEDED = ("torch", "torch-geometric", "numpy", "scipy", "scikit-learn", "networkx")
+NEEDED = ("torch", "torch-geometric", "numpy", "scipy", "scikit-learn", "networkx", "matplotlib")
 OPTIONAL = {
     "networkit": "communities by networkx instead, many times slower: pip install networkit",
     "torch-scatter": "torch's own reductions are used: pip install --no-build-isolation torch-gcl[scatter]",
-    "ogb": "OGB datasets: pip install torch-gcl[ogb]",
-    "matplotlib": "plots: pip install torch-gcl[plot]",
+    "ogb": "not needed, `gcl data prepare` reads OGB's files itself: pip install torch-gcl[ogb]",
     "triton": "GPU kernels: pip install torch-gcl[gpu]",
     "pyarrow": "parquet files: pip install pyarrow",
 }

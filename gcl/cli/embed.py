@@ -64,7 +64,16 @@ def embed(
         return
     others = [other for other in named if other != which]
     more = f" ({which}; --name gives {' or '.join(others)})" if others else ""
-    typer.echo(f"{record['n']} embeddings of dimension {record['dimension']} written to {out}{more}")
+    held = data is None and any(
+        spec["name"] == "links" and spec.get("protocol") != "reconstruction"
+        for spec in opened.settings["evaluate"].values()
+    )
+    without = (
+        "; they are of the graph without the held-out edges, `gcl embed RUN DATASET` gives those of the whole"
+        if held
+        else ""
+    )
+    typer.echo(f"{record['n']} embeddings of dimension {record['dimension']} written to {out}{more}{without}")
 
 
 def _write(path: Path, embeddings: Tensor, ids: list[str]) -> None:

@@ -63,6 +63,10 @@ def train(
     for key in ("method", "dataset", "config", "out", "data_root", "progress"):
         if key in settings:
             raise ConfigError(f"{key} is no key=value setting; see the arguments and options of `gcl train --help`")
+    from gcl.core.resolve import names
+
+    if method not in names("method") and dataset in names("method"):
+        raise ConfigError(f"{dataset!r} is a method and stands second; write gcl train {dataset} {method}")
     target = out or default_folder(method, dataset, seed)
     with interruptible():
         result = pipeline(

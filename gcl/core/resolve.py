@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import math
+import sys
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -51,8 +52,15 @@ def find_class(slot: str, name: str) -> type:
     module_name, _, class_name = path.partition(":")
     try:
         found = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"{slot} {name!r} cannot be imported ({error}); give package.module:Class") from error
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"{slot} {name!r} cannot be imported ({error}); install the module, or run where it lies"
+        ) from error
+    except ImportError as error:
+        raise ConfigError(f"{slot} {name!r} cannot be imported ({error}); mend the module") from error
+    except AttributeError as error:
+        known = [each for each, value in vars(sys.modules[module_name]).items() if inspect.isclass(value)]
+        raise ConfigError(f"{slot} {name!r}: {unknown('class', class_name, known)}") from error
     if not inspect.isclass(found):
         raise ConfigError(f"{slot} {name!r} is not a class")
     return found

@@ -38,8 +38,14 @@ def source_info(source: str | os.PathLike[str]) -> dict[str, Any]:
             f"{name} ({' -> '.join(graph.relation_types[name])})": adjacency.num_arcs
             for name, adjacency in graph.relations.items()
         },
+        **(
+            {"directed": not next(iter(graph.relations.values())).symmetric}
+            if len(graph.relations) == 1 and len(graph.num_nodes_by_type) == 1
+            else {}
+        ),
         "features": graph.spec.in_channels,
         "classes": dataset.num_classes,
+        "labelled": 0 if dataset.y is None else int((dataset.y >= 0).sum()),
         "class_names": list(dataset.class_names),
         "splits": 0 if splits is None else splits.shape[1],
         **({"held": {part: pairs.shape[1] for part, pairs in dataset.held.items()}} if dataset.held else {}),

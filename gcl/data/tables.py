@@ -64,8 +64,8 @@ class Table:
             place = np.argwhere(~np.isfinite(values))[0]
             line_at, at = int(place[0]), int(place[1])
             raise DataError(
-                f"{self.path} line {self.lines[line_at]} has {cells[line_at][at]!r} in {self.name_of(columns[at])}, which "
-                "is not finite; write a number, or leave the row or the column out"
+                f"{self.path} line {self.lines[line_at]} has {cells[line_at][at]!r} in {self.name_of(columns[at])}, "
+                "which is not finite; write a number, or leave the row or the column out"
             )
         return values
 

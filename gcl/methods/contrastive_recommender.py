@@ -13,7 +13,7 @@ from gcl.core.graph import Graph
 from gcl.core.graph_spec import GraphSpec
 from gcl.core.resolve import Slot, resolve
 from gcl.core.streams import Streams
-from gcl.methods.method import build_loss, check_loss, is_bounded
+from gcl.methods.method import build_loss, check_loss, is_bounded, needs_of
 from gcl.methods.recommender import Init, Recommender, Sampling, check_count, check_weight
 from gcl.ops.bipartite import joined_graph
 
@@ -120,7 +120,7 @@ class ContrastiveRecommender(Recommender):
     def prepare(self, graph: Graph, streams: Streams) -> Prepared:
         """Communities of the user-item graph, where a part needs them."""
         tensors: dict[str, Tensor] = {}
-        if self.contrast_weight and "node_weight" in resolve("loss", self.contrast).needs:
+        if self.contrast_weight and "node_weight" in needs_of(resolve("loss", self.contrast)):
             tensors[STRENGTH] = self.with_communities(joined_graph(graph), streams).node_attrs["node"][STRENGTH]
         return Prepared(tensors)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
@@ -92,6 +93,22 @@ def build_loss(spec: Any, channels: int) -> Any:
     return loss.build(channels) if hasattr(loss, "build") else loss
 
 
+def needs_of(loss: Any) -> tuple[str, ...]:
+    """What a loss takes from its context, by name; one of a user's own need not say that it takes nothing."""
+    return tuple(getattr(loss, "needs", ()))
+
+
+def _check_call(loss: Any) -> None:
+    call = getattr(loss, "forward", loss)
+    try:
+        inspect.signature(call).bind(None, None, context=None)
+    except (TypeError, ValueError) as error:
+        name = getattr(loss, "__name__", type(loss).__name__)
+        raise ConfigError(
+            f"{name} is no loss ({error}); a loss is called with (z1, z2=None, *, context=None) and returns one number"
+        ) from error
+
+
 def check_loss(method: Method, spec: Any, provides: Sequence[str], num_nodes: int) -> None:
     """Refuses a loss that needs what a method does not provide, or more nodes than there are.
 
@@ -99,7 +116,8 @@ def check_loss(method: Method, spec: Any, provides: Sequence[str], num_nodes: in
         ConfigError: such a loss.
     """
     loss = resolve("loss", spec)
-    missing = [name for name in loss.needs if name not in provides]
+    _check_call(loss)
+    missing = [name for name in needs_of(loss) if name not in provides]
     if missing:
         raise ConfigError(
             f"loss {type(loss).__name__} needs {', '.join(missing)}, which {type(method).__name__} does not provide; "

@@ -19,7 +19,7 @@ def check_matplotlib() -> None:
     try:
         importlib.import_module("matplotlib")
     except ImportError as error:
-        raise MissingDependencyError("pictures need matplotlib; pip install 'torch-gcl[plot]'") from error
+        raise MissingDependencyError("pictures need matplotlib; pip install matplotlib") from error
 
 
 def check_plot(path: Path) -> None:

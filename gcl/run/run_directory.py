@@ -173,7 +173,9 @@ def new_folder(path: Path) -> Path:
     """
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         if (path / CONFIG).is_file():
-            raise OutputError(f"{path} holds a run; choose another --out, or go on by `gcl train --resume {path}`")
+            raise OutputError(
+                f"{path} holds a run; choose another --out, remove it, or go on by `gcl train --resume {path}`"
+            )
         raise OutputError(f"{path} is not an empty folder; choose another --out")
     try:
         path.mkdir(parents=True, exist_ok=True)

@@ -163,6 +163,8 @@ def settle(
     allowed = {*inspect.signature(cls).parameters, *SETTINGS}
     for key in overrides:
         if key not in allowed:
+            if key in inspect.signature(find_class("trainer", "trainer")).parameters:
+                raise ConfigError(f"unknown key {key!r}; did you mean 'trainer.{key}'?")
             raise ConfigError(unknown("key", key, allowed))
     for key in preset:
         if key not in allowed and key not in RECORDED:

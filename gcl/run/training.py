@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import hashlib
 import json
+import math
 import sys
 import time
 from collections.abc import Mapping
@@ -34,6 +35,8 @@ from gcl.run.scoring import evaluate as score
 from gcl.run.scoring import kept_floors, kept_scores, resolve_evaluators, split, validator
 from gcl.train.memory import reset_peak_memory
 from gcl.train.trainer import Trainer
+
+FLAT = 1.5  # effective rank below which embeddings are no more than a line
 
 
 def train(
@@ -75,6 +78,12 @@ def _train(
         if progress is not False and len(settings["seeds"]) > 1:
             print(f"seed {seed} ({len(runs) + 1} of {len(settings['seeds'])})", file=sys.stderr, flush=True)
         runs.append(_run_seed(settings, data, seed, evaluators, place, progress))
+    notes += [
+        f"the embeddings of seed {run.seed} nearly lie on one line (effective rank {rank:.2f}), so they hardly tell "
+        "nodes apart; features on scales that do not compare do this, and so does a loss that collapses"
+        for run in runs
+        if (rank := run.diagnostics.get("effective_rank", math.inf)) < FLAT
+    ]
     if not evaluators:
         notes.append(
             "nothing was scored: the graph has no labels or held-out interactions, or no evaluator was asked for"

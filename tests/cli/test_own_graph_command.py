@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -45,3 +46,82 @@ def test_every_command(name, files, gcl, tmp_path):
     done = gcl("report", run, "--out", tmp_path / "page.html")
     assert done.code == 0, done.err
     assert (tmp_path / "page.html").stat().st_size > 10_000
+
+
+OWN_PARTS = """
+import torch
+from gcl.augment.augmenter import Augmenter
+
+class Halve(Augmenter):
+    def augment(self, view, generator):
+        adjacency = view.relation()
+        return view.with_adjacency("edge", adjacency.masked(torch.rand(adjacency.num_arcs, generator=generator) < 0.5))
+
+class Forgets(Augmenter):
+    def augment(self, view, generator):
+        pass
+
+class Pull(torch.nn.Module):
+    def forward(self, z1, z2=None, *, context=None):
+        return 1 - torch.nn.functional.cosine_similarity(z1, z2).mean()
+
+class Rows(torch.nn.Module):
+    def forward(self, z1, z2=None, *, context=None):
+        return (z1 * z2).sum(1)
+
+class Other(torch.nn.Module):
+    def forward(self, z):
+        return z.sum()
+"""
+
+
+def test_parts_of_the_folder_that_the_command_runs_in(gcl, tmp_path):
+    Path("mine.py").write_text(OWN_PARTS)
+    train = ("train", "grace", "karate", "trainer.epochs=2", "evaluate=none", "-q")
+    done = gcl(*train, "augment.view1.edge=mine:Halve", "loss=mine:Pull", "--out", "run")
+    assert done.code == 0, done.err
+    for setting, said in (
+        ("loss=mine:Rows", "loss Rows returned shape [34]; return one number"),
+        ("loss=mine:Other", "Other is no loss (too many positional arguments); a loss is called with (z1, z2=None"),
+        ("loss=mine:Halve", "Halve is no loss"),
+        ("loss=mine:Pul", "unknown class 'Pul'; did you mean 'Pull'?"),
+        ("loss=ours:Pull", "No module named 'ours'); install the module, or run where it lies"),
+        ("augment.view1.edge=mine:Forgets", "Forgets.augment returned NoneType; return a View"),
+    ):
+        done = gcl(*train, setting)
+        assert done.code == 2, done.err
+        assert said in done.err
+        assert done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("train", "grace", "karate", "epochs=5"), "unknown key 'epochs'; did you mean 'trainer.epochs'?"),
+        (("train", "grace", "karate", "--epochs", "5"), "see gcl train --help"),
+        (("train", "karate", "grace"), "'grace' is a method and stands second; write gcl train grace karate"),
+    ],
+)
+def test_what_beginners_mistake(gcl, words, said):
+    done = gcl(*words)
+    assert done.code == 2
+    assert said in done.err
+
+
+def test_scales_that_do_not_compare_are_said(gcl, tmp_path):
+    generator = np.random.default_rng(0)
+    folder = Path("people")
+    folder.mkdir()
+    (folder / "edges.csv").write_text("source,target\n" + "".join(f"p{at},p{(at + 7) % 40}\n" for at in range(40)))
+    rows = "".join(f"p{at},{generator.random():.3f},{generator.random():.3f},{1990 + at % 9}\n" for at in range(40))
+    (folder / "features.csv").write_text("id,a,b,first_year\n" + rows)
+    info = json.loads(gcl("data", "info", folder, "--json").out)
+    assert (info["directed"], info["labelled"]) == (False, 0)
+    done = gcl("train", "grace", folder, "trainer.epochs=2", "evaluate.links.test=0.2", "--out", "run", "-q")
+    assert done.code == 0, done.err
+    assert "column 2 of the features (from 0) has values of about 1.99e+03, most others of" in done.err
+    assert "nearly lie on one line" in " ".join(done.out.split())
+    done = gcl("embed", "run", "--out", "z.csv")
+    assert "of the graph without the held-out edges, `gcl embed RUN DATASET`" in done.out
+    done = gcl("embed", "run", folder, "--out", "whole.csv")
+    assert "without" not in done.out
