@@ -29,7 +29,7 @@ def whole_numbers(buffer: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.
         digit *= inside
         if int(digit.max()) > 9:
             return None
-        value += digit * np.int64(10**place)
+        value += digit.astype(np.int64) * 10**place  # NumPy 1 would multiply small numbers as bytes
     return value
 
 

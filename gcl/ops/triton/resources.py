@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import importlib
+import inspect
 import json
 import re
 import subprocess
@@ -88,7 +89,7 @@ def compile_case(case: Case, arch: int) -> Resources:
     known to the assembler only, which is asked again where there is a stack.
 
     Raises:
-        RuntimeError: under Triton's interpreter, which compiles nothing.
+        RuntimeError: under Triton's interpreter, which compiles nothing; a Triton before 3.3.
     """
     import triton
     from triton.backends.compiler import GPUTarget
@@ -101,6 +102,8 @@ def compile_case(case: Case, arch: int) -> Resources:
         for position, name in enumerate(case.kernel.arg_names)
         if case.signature[name].startswith("*")
     }
+    if "constexprs" not in inspect.signature(ASTSource).parameters:
+        raise RuntimeError(f"resources are measured with Triton 3.3 or newer, this is {triton.__version__}")
     source = ASTSource(case.kernel, signature=case.signature, constexprs=case.constexprs, attrs=aligned)
     options = {"num_warps": case.num_warps, "num_stages": case.num_stages}
     compiled = triton.compile(source, target=GPUTarget("cuda", arch, 32), options=options)
