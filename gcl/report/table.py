@@ -111,9 +111,12 @@ def print_scores(console: Console, scores: Mapping[str, Mapping[str, Report]], *
     for name, rows in scores.items():
         last = list(rows.values())[-1]
         task = "" if name == last.task else f"{last.task}, "
-        runs = f"{num_seeds} training seeds" if num_seeds > 1 else f"{len(next(iter(last.values.values())))} runs"
+        count = len(next(iter(last.values.values())))
+        spread = (
+            f", ± over {num_seeds} training seeds" if num_seeds > 1 else f", ± over {count} runs" if count > 1 else ""
+        )
         counted = COUNTED.get(last.task, "nodes")
-        console.print(f"[bold]{name}[/bold]: {task}protocol {last.protocol}, {last.n} {counted}, ± over {runs}")
+        console.print(f"[bold]{name}[/bold]: {task}protocol {last.protocol}, {last.n} {counted}{spread}")
         for table in score_tables(rows):
             console.print(table)
         sentence = beaten_floors(rows, "trained", next(iter(last.values))) if "trained" in rows else ""
