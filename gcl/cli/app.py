@@ -53,7 +53,6 @@ def main() -> None:
     """Runs the command; errors are one sentence on standard error."""
     # Large tensors on large pages, where the system has them: half the time of a sparse product. Read by torch once.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-    sys.path.append(os.getcwd())  # parts of one's own, as module:Class; behind all that is installed
     warnings.showwarning = _say_warning
     try:
         code = app(standalone_mode=False)

@@ -28,7 +28,7 @@ def reproduce(
     ] = None,
     table: Annotated[Path | None, typer.Option(help="With --all: the table [OUT/RESULTS.md].")] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the runs [runs/reproduce, or METHOD-DATASET in it].")
+        Path | None, typer.Option(help="Folder of the runs [one in runs/reproduce; with --all that].")
     ] = None,
     seeds: Annotated[int | None, typer.Option(help="Number of training seeds [the experiment's].")] = None,
     data_root: DataRoot = None,

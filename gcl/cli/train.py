@@ -65,7 +65,7 @@ def train(
             raise ConfigError(f"{key} is no key=value setting; see the arguments and options of `gcl train --help`")
     from gcl.core.resolve import names
 
-    if method not in names("method") and dataset in names("method"):
+    if ":" not in method and method not in names("method") and dataset in names("method"):
         raise ConfigError(f"{dataset!r} is a method and stands second; write gcl train {dataset} {method}")
     target = out or default_folder(method, dataset, seed)
     with interruptible():

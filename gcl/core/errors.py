@@ -31,6 +31,10 @@ class OutputError(GCLError, OSError):
     """An output path that must not be written, such as a folder that holds a run."""
 
 
+class BusyError(OutputError):
+    """A folder that another process is working in."""
+
+
 class NotFittedError(GCLError, RuntimeError):
     """A part that was called before ``fit``."""
 

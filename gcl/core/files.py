@@ -49,10 +49,17 @@ def claimed(path: str | os.PathLike[str]) -> Iterator[bool]:
     """Whether this process has what a lock file stands for to itself; its end, however it comes, gives it back.
 
     Where the system has no such locks it always has.
+
+    Raises:
+        OutputError: the lock file cannot be written.
     """
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with open(target, "w") as stream:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        lock = open(target, "w")  # noqa: SIM115 - closed below, apart from the error of opening it
+    except OSError as error:
+        raise OutputError(f"{target} cannot be written ({error.strerror}); choose another place") from error
+    with lock as stream:
         try:
             import fcntl
 

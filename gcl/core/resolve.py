@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import math
+import os
 import sys
 import types
 from collections.abc import Mapping, Sequence
@@ -50,20 +51,49 @@ def find_class(slot: str, name: str) -> type:
     if path is name and ":" not in name:
         raise ConfigError(unknown(slot, name, table))
     module_name, _, class_name = path.partition(":")
+    if not module_name or not class_name:
+        raise ConfigError(f"{slot} {name!r} names no class; give package.module:Class")
     try:
-        found = getattr(importlib.import_module(module_name), class_name)
+        module = _import(module_name)
+    except GCLError:
+        raise
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"{slot} {name!r} cannot be imported ({error}); install the module, or run where it lies"
         ) from error
-    except ImportError as error:
-        raise ConfigError(f"{slot} {name!r} cannot be imported ({error}); mend the module") from error
-    except AttributeError as error:
-        known = [each for each, value in vars(sys.modules[module_name]).items() if inspect.isclass(value)]
-        raise ConfigError(f"{slot} {name!r}: {unknown('class', class_name, known)}") from error
+    except Exception as error:  # whatever a user's module does
+        raise ConfigError(
+            f"{slot} {name!r} cannot be imported ({type(error).__name__}: {error}); mend the module"
+        ) from error
+    found = getattr(module, class_name, None)
+    if found is None:
+        known = [each for each, value in vars(module).items() if inspect.isclass(value)]
+        raise ConfigError(f"{slot} {name!r}: {unknown('class', class_name, known)}")
     if not inspect.isclass(found):
         raise ConfigError(f"{slot} {name!r} is not a class")
     return found
+
+
+def _import(name: str) -> types.ModuleType:
+    """A module that is installed, or else lies in the working directory, which a command does not search."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name.partition(".")[0]:
+            raise
+        try:
+            here = os.getcwd()
+        except OSError:
+            raise error from None
+        if here in sys.path:
+            raise
+        sys.path.append(here)  # and stays, for what the module imports later
+        importlib.invalidate_caches()
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError:
+            sys.path.remove(here)
+            raise
 
 
 def normalise(slot: str, spec: Any, preset: Any = None) -> Any:

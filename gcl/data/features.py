@@ -54,14 +54,14 @@ def require_features(graph: Graph) -> None:
 
 
 def warn_of_scales(graph: Graph) -> None:
-    """Warns of dense features of which one column outweighs all others, or is nearly the same for all nodes.
+    """Warns of features of which one column outweighs the others: its values that are not 0 are much larger.
 
     Without a scale that they share, an encoder of random weights sees only the largest.
     """
     x = graph.features.get(graph.target)
-    if not isinstance(x, Tensor) or x.shape[0] < 2 or x.shape[1] < 2:
+    if x is None or x.shape[0] < 2 or x.shape[1] < 2:
         return
-    size = torch.linalg.vector_norm(x, dim=0) / x.shape[0] ** 0.5
+    size = _sizes(x)
     typical, at = float(size[size > 0].median()) if bool((size > 0).any()) else 0.0, int(size.argmax())
     if float(size[at]) > LARGE * typical:
         warnings.warn(
@@ -70,6 +70,17 @@ def warn_of_scales(graph: Graph) -> None:
             "mean over its standard deviation",
             stacklevel=2,
         )
+
+
+def _sizes(x: Tensor | Adjacency) -> Tensor:
+    """Root of the mean square of the values other than 0 of each column, float64 ``[F]``."""
+    if isinstance(x, Adjacency):
+        column, values = x.col.long(), x.values().double()
+        zero = torch.zeros(x.shape[1], dtype=torch.float64)
+        square, count = zero.index_add(0, column, values.square()), zero.index_add(0, column, (values != 0).double())
+        return (square / count.clamp_min(1)).sqrt()
+    count = torch.count_nonzero(x, dim=0).clamp_min(1)
+    return torch.linalg.vector_norm(x, dim=0, dtype=torch.float64) / count.sqrt()
 
 
 def _is_scipy(x: Any) -> bool:

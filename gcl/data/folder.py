@@ -35,8 +35,8 @@ from gcl.data.node_files import (
     within,
 )
 from gcl.data.repeats import refuse_repeats
-from gcl.data.table_columns import EdgeColumns, edge_columns
-from gcl.data.tables import TEXT, Table, read_text
+from gcl.data.table_columns import EdgeColumns, edge_columns, id_place
+from gcl.data.tables import TEXT, Table, read_parquet, read_text
 
 FEW = 8  # rows whose numbers may be the positions by chance
 
@@ -73,7 +73,7 @@ def read_folder(path: str | os.PathLike[str]) -> tuple[Graph, list[str] | None, 
         _refuse_repeats(files[stem], stem, listed[stem])
     columns = edge_columns(edges) if isinstance(edges, Table) else None
     if feature_file is not None and feature_ids is None and columns is not None:
-        _refuse_unnamed_ids(feature_file, {*columns.source, *columns.target})
+        _refuse_unnamed_ids(feature_file, features, {*columns.source, *columns.target})
     ids, in_order = _node_ids(edges, columns, features, listed, files)
     for stem, rows_of_file in (("labels", labels), ("splits", splits)):
         file = files[stem]
@@ -119,26 +119,30 @@ def _find(folder: Path, kind: str, *others: str) -> Path | None:
     return found[0] if found else None
 
 
-def _refuse_unnamed_ids(path: Path, ends: set[str]) -> None:
-    """Refuses features whose first column is not called an id and yet holds those of the edges.
+def _refuse_unnamed_ids(path: Path, features: Any, ends: set[str]) -> None:
+    """Refuses features whose first column is not called an id and yet holds those of the edges, in another order.
 
     Else they would be a feature, and rows would go to the wrong nodes. Few rows may be so by chance.
     """
-    if path.suffix not in TEXT:
+    if path.suffix not in (*TEXT, ".parquet") or features.shape[1] < 2 or len(features) < FEW:
         return
-    table = read_text(path, "features")
-    cells = table.column(0)
-    if table.width < 2 or len(cells) < FEW or len(set(cells)) < len(cells) or not ends <= {*cells}:
+    first = np.asarray(features[:, 0], dtype=np.float64)
+    rows = np.arange(len(first))
+    if (first != np.floor(first)).any() or (first == rows).all() or len(np.unique(first)) < len(first):
         return
-    if table.header is None:
+    held = {*first.tolist()}
+    if not all(is_position(end) and float(end) in held for end in ends):
+        return
+    names = read_parquet(path)[0] if path.suffix == ".parquet" else read_text(path, "features").header
+    if names is None:
         raise DataError(
             f"{path} has no header, and every node of the edges is in its first column; write a header, with 'id' or "
             "'feature' over that column"
         )
-    if not table.header[0].startswith("feature"):
+    name = names[id_place(names, len(names), path)[1][0]]
+    if not name.startswith("feature"):
         raise DataError(
-            f"{path}: every node of the edges is in the column {table.header[0]!r}; call it 'id', or "
-            "'feature' if it is one"
+            f"{path}: every node of the edges is in the column {name!r}; call it 'id', or 'feature' if it is one"
         )
 
 

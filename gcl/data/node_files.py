@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -127,7 +127,7 @@ def look_up(
         if missing is not None:
             raise DataError(
                 f"{place(missing)} names {noun} {names[missing]!r}, which has no row in {where}; "
-                f"{_mend(names[missing], position)}"
+                f"{mend_of(names[missing], position)}"
             )
         return np.array([position[name] for name in names], dtype=np.int64)
     strange = next((at for at, name in enumerate(names) if not is_position(name) or len(name) > _LONGEST), None)
@@ -139,7 +139,7 @@ def look_up(
     return np.array([int(name) for name in names], dtype=np.int64)
 
 
-def _mend(name: str, known: dict[str, int]) -> str:
+def mend_of(name: str, known: Collection[str]) -> str:
     """What to do about an id that is not known."""
     bare = name.lstrip("0") or "0"
     if name.isdecimal():  # a spreadsheet takes zeros away
@@ -323,6 +323,12 @@ def read_classes(cells: Sequence[str], table: Table) -> tuple[np.ndarray, tuple[
     Raises:
         DataError: numbers beside words, or a number that is not whole.
     """
+    strange = next((at for at, cell in enumerate(cells) if cell.lower() in ("nan", "na")), None)
+    if strange is not None:
+        raise DataError(
+            f"{table.path} line {table.lines[strange]} has the label {cells[strange]!r}; leave the cell empty, or "
+            "write -1, where a node has none"
+        )
     filled = [cell for cell in cells if cell not in ("", UNLABELLED)]
     try:
         values = np.array([float(cell) if cell else -1.0 for cell in cells])
@@ -337,7 +343,7 @@ def read_classes(cells: Sequence[str], table: Table) -> tuple[np.ndarray, tuple[
         names = tuple(sorted(set(filled)))
         number = {name: at for at, name in enumerate(names)}
         return np.array([number.get(cell, -1) for cell in cells], dtype=np.int64), names
-    broken = ~np.isfinite(values) | (values != np.floor(values))
+    broken = ~np.isfinite(values) | (values != np.floor(values)) | (np.abs(values) > 2**53)
     if broken.any():
         at = int(broken.argmax())
         raise DataError(

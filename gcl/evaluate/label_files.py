@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gcl.core.errors import DataError
 from gcl.data.labels import as_labels, as_splits
-from gcl.data.node_files import read_classes
+from gcl.data.node_files import mend_of, read_classes
 from gcl.data.repeats import first_repeat
 from gcl.data.table_columns import label_column, label_id_column
 from gcl.data.tables import TEXT, read_array, read_text
@@ -116,12 +116,6 @@ def _read_table(path: Path, ids: Sequence[str] | None) -> tuple[np.ndarray, list
     at = label_id_column(table, column, ids)
     names = None if at is None else table.column(at)
     cells = table.column(column)
-    strange = next((at for at, cell in enumerate(cells) if cell.lower() in ("nan", "na")), None)
-    if strange is not None:
-        raise DataError(
-            f"{path} line {lines[strange]} has the label {cells[strange]!r}; leave the cell empty, or write -1, where "
-            "a node has none"
-        )
     labels, words = read_classes(cells, table)
     if words and path.suffix.lower() == ".txt":
         raise DataError(f"{path} line {lines[0]} has the label {cells[0]!r}; number the classes from 0, or write a csv")
@@ -146,6 +140,13 @@ def _join(path: Path, labels: np.ndarray, names: list[str], ids: Sequence[str] |
         raise DataError(
             f"{path} has none of the {len(ids)} ids of the embeddings, such as {absent[0]!r} (it has {names[0]!r} and "
             "so on); give the labels of these nodes"
+        )
+    known = {*ids}
+    others = [name for name in names if name not in known]
+    if absent and others:  # a shift by one, or lost zeros, would put labels on other nodes
+        raise DataError(
+            f"{path} has no row for {len(absent)} of the {len(ids)} ids of the embeddings, first {absent[0]!r}, but "
+            f"{len(others)} for other ids, first {others[0]!r}; {mend_of(others[0], known)}"
         )
     if absent:
         warnings.warn(

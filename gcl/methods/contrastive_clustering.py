@@ -17,6 +17,7 @@ from gcl.core.resolve import Slot, resolve
 from gcl.core.streams import Streams
 from gcl.encoders.autoencoder import feature_rows
 from gcl.methods.deep_clustering import DeepClustering, check_weight
+from gcl.methods.method import needs_of
 from gcl.ops.transition_weights import Hops, check_hops, check_num_walks, transition_weights, walk_weights
 
 PROVIDED = ("positives", "clusters", "assignment")
@@ -109,11 +110,11 @@ class ContrastiveClustering(DeepClustering):
 
     def _made_loss(self) -> Any:
         loss: Any = resolve("loss", self.contrast)
-        missing = sorted(set(loss.needs) - set(PROVIDED))
+        missing = sorted(set(needs_of(loss)) - set(PROVIDED))
         reason = ""
         if missing:
             reason = f"needs {', '.join(missing)}"
-        elif "positives" not in loss.needs:
+        elif "positives" not in needs_of(loss):
             reason = "takes no positives"
         elif getattr(loss, "views", 2) != 1:
             reason = "does not say views = 1 and so contrasts two"

@@ -101,8 +101,14 @@ def needs_of(loss: Any) -> tuple[str, ...]:
 def _check_call(loss: Any) -> None:
     call = getattr(loss, "forward", loss)
     try:
-        inspect.signature(call).bind(None, None, context=None)
-    except (TypeError, ValueError) as error:
+        signature = inspect.signature(call)
+    except ValueError:  # a compiled one may not say
+        return
+    except TypeError:
+        signature = inspect.Signature()
+    try:
+        signature.bind(None, None, context=None)
+    except TypeError as error:
         name = getattr(loss, "__name__", type(loss).__name__)
         raise ConfigError(
             f"{name} is no loss ({error}); a loss is called with (z1, z2=None, *, context=None) and returns one number"

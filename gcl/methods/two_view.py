@@ -188,11 +188,12 @@ class TwoView(Method):
         h = tuple(self.projector_(rows) for rows in self.contrasted(z, subset, clock, streams))  # each [n, d]
         context = self.loss_context(batch, clock, streams, subset)
         loss = self.loss_(h[0], h[1], context=context)
-        if not isinstance(loss, Tensor) or loss.dim():
+        if not isinstance(loss, Tensor) or loss.numel() != 1:
             what = f"shape {list(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
             raise ConfigError(
                 f"loss {type(self.loss_).__name__} returned {what}; return one number, a tensor of shape []"
             )
+        loss = loss.reshape(())
         parts = {}
         if self.regularizer_ is not None:
             step = StepContext(

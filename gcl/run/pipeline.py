@@ -89,13 +89,15 @@ def pipeline(
         },
     )
     check(settings, data)
-    folder = None
-    if out is not None:
-        folder = files.new_folder(Path(out))
+    if out is None:
+        return train(settings, data, None, progress=progress)
+    folder = files.new_folder(Path(out))
+    with files.claim(folder):
+        files.new_folder(folder)  # another process may have been in between
         write_yaml(folder / files.CONFIG, files.writable(settings))
         if progress is not False:
             print(f"run folder: {folder}", file=sys.stderr, flush=True)
-    return train(settings, data, folder, progress=progress)
+        return train(settings, data, folder, progress=progress)
 
 
 def configure(
@@ -178,6 +180,7 @@ def resume(
 
     Raises:
         ConfigError: no run is there.
+        BusyError: another process is at it.
         CheckpointError: it is damaged, or the data is not what the run was started on.
     """
     folder = Path(out)
@@ -196,7 +199,8 @@ def resume(
         interactions=settings.get("interactions"),
         metapath=settings.get("metapath"),
     )
-    return train(settings, data, folder, progress=progress)
+    with files.claim(folder):
+        return train(settings, data, folder, progress=progress)
 
 
 def _dataset_reference(given: Any, data: Dataset) -> str | None:

@@ -87,12 +87,15 @@ def run_planned(
     progress: bool | None = False,
 ) -> tuple[Result, list[dict[str, Any]], Path]:
     """What :func:`reproduce` does once everything is checked and the folder is this process's."""
-    settings = _claim(folder, settings)
-    result = train(settings, data, folder, progress=progress, seed_folders=True)
-    comparison = compare(result)
-    path = folder / "results.json"
-    write_json(path, {"comparison": comparison, "changed": describe(dict(overrides or {})), **result.to_json()})
-    return result, comparison, path
+    if not (folder / files.CONFIG).is_file():
+        files.new_folder(folder)
+    with files.claim(folder):
+        settings = _claim(folder, settings)
+        result = train(settings, data, folder, progress=progress, seed_folders=True)
+        comparison = compare(result)
+        path = folder / "results.json"
+        write_json(path, {"comparison": comparison, "changed": describe(dict(overrides or {})), **result.to_json()})
+        return result, comparison, path
 
 
 def planned(
@@ -165,8 +168,10 @@ def shipped_changes(record: Mapping[str, Any]) -> list[str] | None:
     """
     found: list[list[str]] = []
     meant = _meant(record["settings"])
-    card = find_name(record["dataset"])
-    transform = meant.get("transform") if card is None else list(read_card(card).transform)
+    # of a named set the full name is recorded, of data of one's own a path; a folder may be called as a set is
+    name = record["settings"].get("dataset") or ""
+    known = "/" in name and not Path(name).is_absolute() and find_name(name) is not None
+    transform = list(read_card(name).transform) if known else meant.get("transform")
     for path in _experiments():
         preset = read_yaml(path)
         if describe(preset["paper"]) != record["paper"]:

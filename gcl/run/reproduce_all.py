@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from gcl.core.errors import ConfigError, DataError, GCLError, OutputError
+from gcl.core.errors import BusyError, ConfigError, DataError, GCLError, OutputError
 from gcl.core.files import atomic_write, claimed, write_json
 from gcl.data.cards import read_card
 from gcl.report.reproductions import TITLE, reproductions
@@ -152,6 +152,8 @@ def _take_up(experiment: Experiment, records: Path, data_root: str | Path | None
         try:
             settings, data = planned(experiment.name, experiment.dataset, seeds=finished, data_root=data_root)
             result, comparison, _ = run_planned(settings, data, experiment.folder)
+        except BusyError:  # the next seed will say so
+            return
         except Exception as error:  # one experiment is not to end the queue
             experiment.refused = _sentence(error)
             say(f"failed: {experiment.title}: {experiment.refused}")
@@ -180,6 +182,10 @@ def _run(
                 result, comparison, _ = run_planned(settings, data, experiment.folder, progress=progress)
         except OutOfTime:
             say(f"{experiment.title}, seed {seed}: goes on later")
+            return False
+        except BusyError:
+            experiment.taken = True
+            say(f"passed over: {experiment.title}, which another process is at")
             return False
         except Exception as error:  # one experiment is not to end the queue
             experiment.refused = _sentence(error)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from gcl.core.context import Outputs, Prepared
-from gcl.core.errors import CheckpointError, ConfigError, DataError, OutputError
-from gcl.core.files import atomic_write
+from gcl.core.errors import BusyError, CheckpointError, ConfigError, DataError, OutputError
+from gcl.core.files import atomic_write, claimed
 from gcl.core.files import sha256_of as sha256_of
 from gcl.core.graph import Graph
 from gcl.core.graph_spec import GraphSpec
@@ -171,7 +172,7 @@ def new_folder(path: Path) -> Path:
     Raises:
         OutputError: it is there already and not empty.
     """
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    if path.exists() and (not path.is_dir() or any(child.name != LOCK for child in path.iterdir())):
         if (path / CONFIG).is_file():
             raise OutputError(
                 f"{path} holds a run; choose another --out, remove it, or go on by `gcl train --resume {path}`"
@@ -182,6 +183,20 @@ def new_folder(path: Path) -> Path:
     except OSError as error:
         raise OutputError(f"{path} cannot be made ({error.strerror}); choose another --out") from error
     return path
+
+
+@contextmanager
+def claim(folder: Path) -> Iterator[None]:
+    """Keeps other processes from writing in the folder of a run.
+
+    Raises:
+        BusyError: one is at it.
+        OutputError: the folder cannot be written to.
+    """
+    with claimed(folder / LOCK) as is_ours:
+        if not is_ours:
+            raise BusyError(f"another process trains in {folder}; wait for it, or stop it first")
+        yield
 
 
 def build_method(spec: Any, graph_spec: GraphSpec, prepared: Prepared, streams: Streams) -> Method:

@@ -17,8 +17,7 @@ from typing import Any
 from torch import Tensor
 
 from gcl.core.context import Prepared
-from gcl.core.errors import OutputError
-from gcl.core.files import claimed, write_json
+from gcl.core.files import write_json
 from gcl.core.graph import Graph
 from gcl.core.report import Report
 from gcl.core.resolve import describe, resolve
@@ -50,23 +49,10 @@ def train(
     """Trains and evaluates every seed; seeds that a folder holds finished are read, unfinished ones are resumed.
 
     ``seed_folders`` puts every seed in a folder ``seed-K`` of its own; by default where there are several.
-
-    Raises:
-        OutputError: another process trains in the folder.
+    The folder is the caller's: see :func:`gcl.run.run_directory.claim`.
     """
     if seed_folders is None:
         seed_folders = len(settings["seeds"]) > 1
-    if folder is None:
-        return _train(settings, data, None, progress, seed_folders)
-    with claimed(folder / files.LOCK) as is_ours:
-        if not is_ours:
-            raise OutputError(f"another process trains in {folder}; wait for it, or stop it first")
-        return _train(settings, data, folder, progress, seed_folders)
-
-
-def _train(
-    settings: Mapping[str, Any], data: Dataset, folder: Path | None, progress: bool | None, seed_folders: bool
-) -> Result:
     evaluators = resolve_evaluators(settings)
     kept = None if folder is None else folder / files.FLOORS
     floors, notes = kept_floors(kept, data.graph, settings, evaluators)

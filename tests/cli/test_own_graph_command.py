@@ -65,6 +65,10 @@ class Pull(torch.nn.Module):
     def forward(self, z1, z2=None, *, context=None):
         return 1 - torch.nn.functional.cosine_similarity(z1, z2).mean()
 
+class OneNumber(torch.nn.Module):
+    def forward(self, z1, z2=None, *, context=None):
+        return (z1 - z2).square().mean(dim=(0, 1), keepdim=True)[0]
+
 class Rows(torch.nn.Module):
     def forward(self, z1, z2=None, *, context=None):
         return (z1 * z2).sum(1)
@@ -77,13 +81,23 @@ class Other(torch.nn.Module):
 
 def test_parts_of_the_folder_that_the_command_runs_in(gcl, tmp_path):
     Path("mine.py").write_text(OWN_PARTS)
+    Path("broken.py").write_text("import math\nmath.tau2\n")
+    Path("syntax.py").write_text("class Pull(:\n")
+    Path("pandas").mkdir()  # no package that others would find here
     train = ("train", "grace", "karate", "trainer.epochs=2", "evaluate=none", "-q")
     done = gcl(*train, "augment.view1.edge=mine:Halve", "loss=mine:Pull", "--out", "run")
     assert done.code == 0, done.err
+    assert gcl(*train, "loss=mine:OneNumber").code == 0
     for setting, said in (
         ("loss=mine:Rows", "loss Rows returned shape [34]; return one number"),
         ("loss=mine:Other", "Other is no loss (too many positional arguments); a loss is called with (z1, z2=None"),
         ("loss=mine:Halve", "Halve is no loss"),
+        (
+            "loss=broken:Pull",
+            "cannot be imported (AttributeError: module 'math' has no attribute 'tau2'); mend the module",
+        ),
+        ("loss=syntax:Pull", "cannot be imported (SyntaxError"),
+        ("loss=:Pull", "names no class; give package.module:Class"),
         ("loss=mine:Pul", "unknown class 'Pul'; did you mean 'Pull'?"),
         ("loss=ours:Pull", "No module named 'ours'); install the module, or run where it lies"),
         ("augment.view1.edge=mine:Forgets", "Forgets.augment returned NoneType; return a View"),
@@ -99,6 +113,7 @@ def test_parts_of_the_folder_that_the_command_runs_in(gcl, tmp_path):
     [
         (("train", "grace", "karate", "epochs=5"), "unknown key 'epochs'; did you mean 'trainer.epochs'?"),
         (("train", "grace", "karate", "--epochs", "5"), "see gcl train --help"),
+        (("train", "scgc", "karate", "contrast=torch.nn:Identity"), "Identity takes no positives"),
         (("train", "karate", "grace"), "'grace' is a method and stands second; write gcl train grace karate"),
     ],
 )
@@ -121,6 +136,19 @@ def test_scales_that_do_not_compare_are_said(gcl, tmp_path):
     assert done.code == 0, done.err
     assert "column 2 of the features (from 0) has values of about 1.99e+03, most others of" in done.err
     assert "nearly lie on one line" in " ".join(done.out.split())
+    one_of = np.eye(200)[generator.integers(0, 200, 40)].astype(int)  # few entries, so stored sparse
+    rows = "".join(f"p{at},{1990 + at % 9}," + ",".join(map(str, one_of[at])) + "\n" for at in range(40))
+    sparse = Path("sparse")
+    sparse.mkdir()
+    (sparse / "edges.csv").write_text((folder / "edges.csv").read_text())
+    (sparse / "features.csv").write_text(",".join(["id", "year", *(f"c{at}" for at in range(200))]) + "\n" + rows)
+    done = gcl("train", "grace", sparse, "trainer.epochs=1", "--out", "years", "-q")
+    assert "column 0 of the features (from 0) has values of about 1.99e+03, most others of 1;" in done.err
+    flags = (generator.random((40, 60)) < 0.02).astype(int)
+    rows = "".join(f"p{at},{generator.normal():.3f}," + ",".join(map(str, flags[at])) + "\n" for at in range(40))
+    (sparse / "features.csv").write_text(",".join(["id", "score", *(f"c{at}" for at in range(60))]) + "\n" + rows)
+    done = gcl("train", "grace", sparse, "trainer.epochs=1", "--out", "flags", "-q")
+    assert "outweighs" not in done.err
     done = gcl("embed", "run", "--out", "z.csv")
     assert "of the graph without the held-out edges, `gcl embed RUN DATASET`" in done.out
     done = gcl("embed", "run", folder, "--out", "whole.csv")

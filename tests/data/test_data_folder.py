@@ -174,6 +174,14 @@ def test_a_whole_numbered_feature_is_one_by_its_name(tmp_path):
     assert load_dataset(tmp_path).graph.x[:, 0].tolist() == [3, 1, 7, 0, 2, 6, 4, 5]
     write(tmp_path, features_csv="year,u\n" + rows.replace("7,", "9,", 1))
     assert load_dataset(tmp_path).graph.num_nodes == 8
+    write(tmp_path, features_csv="rank,u\n" + "".join(f"{at},0.{at}\n" for at in range(8)))  # no row can go wrong
+    assert load_dataset(tmp_path).graph.num_nodes == 8
+    (tmp_path / "features.csv").unlink()
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = {"nr": [3, 1, 7, 0, 2, 6, 4, 5], "u": [0.5] * 8}
+    parquet.write_table(pytest.importorskip("pyarrow").table(table), tmp_path / "features.parquet")
+    with pytest.raises(DataError, match="every node of the edges is in the column 'nr'"):
+        load_dataset(tmp_path)
 
 
 EIGHT_EDGES = "source,target\n" + "".join(f"{at},{(at + 1) % 8}\n" for at in range(8))
@@ -233,6 +241,11 @@ BAD = {
         },
         "every node of the edges is in the column 'nr'; call it 'id', or 'feature' if it is one",
     ),
+    "no label": (
+        {"edges_csv": "a,b\n", "labels_csv": "id,y\na,x\nb,NA\n"},
+        "line 3 has the label 'NA'; leave the cell empty",
+    ),
+    "huge label": ({"edges_csv": "0,1\n", "labels_csv": "0\n1e30\n"}, "line 2 has the label '1e30'; classes are whole"),
     "ids without a header": (
         {"edges_csv": EIGHT_EDGES, "features_csv": "".join(f"{at},0.{at}\n" for at in (3, 1, 7, 0, 2, 6, 4, 5))},
         "has no header, and every node of the edges is in its first column",

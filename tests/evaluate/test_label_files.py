@@ -44,9 +44,20 @@ def test_forms(tmp_path, name, content, expected):
 def test_joined_on_ids(tmp_path):
     path = write(tmp_path / "y.csv", "id,year,label\nc,2000,sun\na,2001,moon\nb,2002,sun\nz,2003,star\n")
     assert read_labels(path, ids=["a", "b", "c"]).tolist() == [0, 2, 2]
+    path = write(tmp_path / "y.csv", "id,year,label\na,2001,sun\n")
     with pytest.warns(UserWarning, match="no row for 2 of the 3 ids of the embeddings, first 'x'; they count as unl"):
         assert read_labels(path, ids=["x", "a", "y"]).tolist() == [-1, 0, -1]
-    with pytest.raises(DataError, match=r"none of the 2 ids of the embeddings, such as 'x' \(it has 'c' and so on\)"):
+    for wrong, said in (
+        (["b", "c", "d"], "'d', but 1 for other ids, first 'a'"),
+        (["00", "b", "c"], "'00', but 1 for"),
+    ):
+        shifted = write(tmp_path / "s.csv", "id,y\na,1\nb,0\nc,1\n")
+        with pytest.raises(DataError, match=said):
+            read_labels(shifted, ids=wrong)
+    zeros = write(tmp_path / "s.csv", "id,y\n7,1\n8,0\n10,1\n")
+    with pytest.raises(DataError, match="did you mean '007'"):
+        read_labels(zeros, ids=["007", "8", "10"])
+    with pytest.raises(DataError, match=r"none of the 2 ids of the embeddings, such as 'x' \(it has 'a' and so on\)"):
         read_labels(path, ids=["x", "y"])
     twice = write(tmp_path / "y.csv", "id,y\na,1\na,2\n")
     with pytest.raises(DataError, match="'a' more than once"):

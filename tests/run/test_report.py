@@ -13,6 +13,7 @@ import yaml
 
 import gcl
 from gcl.core.errors import CheckpointError, ConfigError, MissingDependencyError, OutputError
+from gcl.data.write_archive import write_archive
 from gcl.report.projection import project
 from gcl.run.report import write_report
 
@@ -186,6 +187,14 @@ def test_a_paper_is_not_shown_beside_other_settings_without_a_word(tmp_path, mon
     gcl.pipeline("grace", "karate", out=tmp_path / "links", evaluate={"links": {"test": 0.2}})
     links, _ = read(write_report([tmp_path / "links"], projection="none"))
     assert "than the experiment: evaluate.links added (its edges were held out of training)." in links
+    # a folder that is called as a named set is, even as two
+    graph = gcl.load_dataset("karate").graph
+    for name in ("acm", "cora"):
+        write_archive(graph, tmp_path / f"{name}.npz")
+        gcl.pipeline("grace", tmp_path / f"{name}.npz", config=config, out=tmp_path / f"run_{name}")
+        text, _ = read(write_report([tmp_path / f"run_{name}"], projection="none"))
+        assert "Beside the paper" in text
+        assert "has other settings" not in text
     # a run without figures of a paper is not said to have some, wherever it stands
     gcl.pipeline("grace", "digits", out=tmp_path / "own", trainer={"epochs": 1}, evaluate={"clustering": None})
     for order in (["same", "own"], ["own", "same"]):

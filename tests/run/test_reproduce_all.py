@@ -378,6 +378,16 @@ def test_a_file_that_is_no_table_is_not_overwritten(shipped, tmp_path):
     assert reproduce_all(tmp_path / "out", hours=0.5, methods=["grace"], table=path) == path
 
 
+def test_a_run_that_is_gone_on_with_elsewhere_is_passed_over(shipped, tmp_path):
+    gcl.reproduce("grace", "karate", out=tmp_path / "out" / "grace-karate", seeds=1)
+    said = []
+    with claimed(tmp_path / "out" / "grace-karate" / ".lock"):
+        text = reproduce_all(tmp_path / "out", hours=0.5, say=said.append).read_text()
+    assert "passed over: grace on node/karate, which another process is at" in said
+    assert not any(line.startswith("failed") for line in said)
+    assert "- grace on node/karate: 1 of 2 seeds." in text
+
+
 def test_a_file_that_is_no_record_is_not_overwritten(shipped, tmp_path):
     mine = tmp_path / "mine" / "grace-node-karate.json"
     mine.parent.mkdir()
@@ -392,13 +402,15 @@ def test_a_folder_in_use_is_not_trained_in_twice(shipped, tmp_path):
     with claimed(tmp_path / "run.lock"), pytest.raises(OutputError, match="another process trains in"):
         gcl.reproduce("grace", "karate", out=tmp_path / "run")
     gcl.reproduce("grace", "karate", out=tmp_path / "run", seeds=1)
-    before = (tmp_path / "run" / "report.json").read_bytes()
+    before = [(tmp_path / "run" / name).read_bytes() for name in ("report.json", "config.yaml")]
     with claimed(tmp_path / "run" / ".lock"):
         with pytest.raises(OutputError, match="another process trains in"):
             gcl.resume(tmp_path / "run")
         with pytest.raises(OutputError, match="another process trains in"):
             gcl.reproduce("grace", "karate", out=tmp_path / "run")
-        assert (tmp_path / "run" / "report.json").read_bytes() == before
+        assert [(tmp_path / "run" / name).read_bytes() for name in ("report.json", "config.yaml")] == before
+        with pytest.raises(OutputError, match="holds a run"):
+            gcl.pipeline("grace", "karate", out=tmp_path / "run", trainer={"epochs": 1})
     gcl.resume(tmp_path / "run")
 
 
