@@ -17,7 +17,7 @@ from gcl.core.resolve import Slot, resolve
 from gcl.core.streams import Streams
 from gcl.encoders.autoencoder import feature_rows
 from gcl.methods.deep_clustering import DeepClustering, check_weight
-from gcl.methods.method import needs_of
+from gcl.methods.method import needs_of, one_number
 from gcl.ops.transition_weights import Hops, check_hops, check_num_walks, transition_weights, walk_weights
 
 PROVIDED = ("positives", "clusters", "assignment")
@@ -165,7 +165,7 @@ class ContrastiveClustering(DeepClustering):
                 self.positives_ = self.positives_.to(z.device)
             fixed = q.detach()
             context = LossContext(positives=self.positives_, clusters=fixed.argmax(dim=1), assignment=fixed)
-            terms["contrast"] = self.contrast_weight * self.contrast_(z, context=context)
+            terms["contrast"] = self.contrast_weight * one_number(self.contrast_(z, context=context), self.contrast_)
         if self.reconstruction_weight:
             x = feature_rows(graph.features[graph.target])
             error = F.mse_loss(self.encoder_.decode(z), x)

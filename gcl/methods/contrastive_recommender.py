@@ -13,7 +13,7 @@ from gcl.core.graph import Graph
 from gcl.core.graph_spec import GraphSpec
 from gcl.core.resolve import Slot, resolve
 from gcl.core.streams import Streams
-from gcl.methods.method import build_loss, check_loss, is_bounded, needs_of
+from gcl.methods.method import build_loss, check_loss, is_bounded, needs_of, one_number
 from gcl.methods.recommender import Init, Recommender, Sampling, check_count, check_weight
 from gcl.ops.bipartite import joined_graph
 
@@ -202,8 +202,7 @@ class ContrastiveRecommender(Recommender):
         if alone:
             term: Tensor = loss.contrast(first, second, context)
             return term
-        value: Tensor = loss(first, second, context=context)
-        return value
+        return one_number(loss(first, second, context=context), loss)
 
     def _weight_of(self, side: int) -> Tensor | None:
         weight = self.node_weight_

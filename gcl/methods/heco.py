@@ -22,7 +22,7 @@ from gcl.encoders.encoder import check_count, check_dropout
 from gcl.encoders.heco import MetaPathEncoder, SchemaEncoder
 from gcl.encoders.type_projection import TypeProjection
 from gcl.methods.metapaths import metapaths_of, say_metapaths
-from gcl.methods.method import Method, build_loss, check_loss, projected_channels
+from gcl.methods.method import Method, build_loss, check_loss, one_number, projected_channels
 from gcl.ops.common_metapaths import metapath_positives
 from gcl.ops.metapath_graph import metapath_ends, metapath_graph
 from gcl.ops.neighbor_sample import sample_neighbors
@@ -202,7 +202,7 @@ class HeCo(Method):
         metapath, paths = self.metapath_encoder_(h, operators)
         schema, kinds = self.schema_encoder_(h, projected, drawn)
         context = LossContext(epoch=clock.epoch, positives=self._positives)
-        loss = self.loss_(self.projector_(metapath), self.projector_(schema), context=context)
+        loss = one_number(self.loss_(self.projector_(metapath), self.projector_(schema), context=context), self.loss_)
         names = [f"attention.{name}" for name in (*self._names, *drawn)]
         return StepOutput(loss, dict(zip(names, torch.cat([paths, kinds]).detach(), strict=True)))
 

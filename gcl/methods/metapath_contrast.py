@@ -18,7 +18,7 @@ from gcl.core.streams import Streams
 from gcl.encoders.metapath_context import MetaPathViews
 from gcl.methods.metapath_views import draw_views, make_views, precise_fingerprint
 from gcl.methods.metapaths import metapaths_of, say_metapaths
-from gcl.methods.method import Method, build_loss, check_loss, projected_channels
+from gcl.methods.method import Method, build_loss, check_loss, one_number, projected_channels
 from gcl.ops.metapath import MetaPath
 from gcl.ops.metapath_graph import Orientation, Ties, check_unused, metapath_graph
 
@@ -199,7 +199,7 @@ class MetaPathContrast(Method):
             terms = self.loss_.terms(views[self.anchor_view], views[keys], context=context)
             loss, parts = torch.stack(list(terms.values())).sum(), {name: term.detach() for name, term in terms.items()}
         else:
-            loss, parts = self.loss_(views[self.anchor_view], views[keys], context=context), {}
+            loss, parts = one_number(self.loss_(views[self.anchor_view], views[keys], context=context), self.loss_), {}
         attention = beta.detach().view(-1, 2).sum(dim=1)
         shares = {f"attention.{name}": weight for name, weight in zip(self._names, attention, strict=True)}
         return StepOutput(loss, {**parts, **shares})

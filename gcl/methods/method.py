@@ -115,6 +115,18 @@ def _check_call(loss: Any) -> None:
         ) from error
 
 
+def one_number(value: Any, loss: Any) -> Tensor:
+    """What a loss returned, as a tensor of shape ``[]``.
+
+    Raises:
+        ConfigError: it is no single number.
+    """
+    if not isinstance(value, Tensor) or value.numel() != 1:
+        what = f"shape {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+        raise ConfigError(f"loss {type(loss).__name__} returned {what}; return one number")
+    return value.reshape(())
+
+
 def check_loss(method: Method, spec: Any, provides: Sequence[str], num_nodes: int) -> None:
     """Refuses a loss that needs what a method does not provide, or more nodes than there are.
 

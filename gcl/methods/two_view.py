@@ -19,7 +19,7 @@ from gcl.core.graph_spec import GraphSpec
 from gcl.core.resolve import Slot, resolve
 from gcl.core.streams import Streams
 from gcl.core.view import View
-from gcl.methods.method import Method, build_loss, check_loss, needs_of, projected_channels
+from gcl.methods.method import Method, build_loss, check_loss, needs_of, one_number, projected_channels
 from gcl.ops.node_order import community_order, inverse_order, reorder_nodes
 
 NodeOrder = Literal["stored", "community"]
@@ -187,13 +187,7 @@ class TwoView(Method):
         subset = self._subset(batch, clock, streams)
         h = tuple(self.projector_(rows) for rows in self.contrasted(z, subset, clock, streams))  # each [n, d]
         context = self.loss_context(batch, clock, streams, subset)
-        loss = self.loss_(h[0], h[1], context=context)
-        if not isinstance(loss, Tensor) or loss.numel() != 1:
-            what = f"shape {list(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
-            raise ConfigError(
-                f"loss {type(self.loss_).__name__} returned {what}; return one number, a tensor of shape []"
-            )
-        loss = loss.reshape(())
+        loss = one_number(self.loss_(h[0], h[1], context=context), self.loss_)
         parts = {}
         if self.regularizer_ is not None:
             step = StepContext(

@@ -244,6 +244,12 @@ class Loop:
                     f"{type(self.method).__name__} gave the weight {weight} for batch {clock.batch} of epoch "
                     f"{clock.epoch}; a step's weight is a finite number of at least 0"
                 )
+            if output.loss.numel() != 1 or not output.loss.requires_grad:
+                what = f"of shape {list(output.loss.shape)}" if output.loss.numel() != 1 else "without a gradient"
+                raise ConfigError(
+                    f"{type(self.method).__name__} gave a loss {what}; a loss returns one number that depends on the "
+                    "embeddings"
+                )
             self.fabric.backward(output.loss)
             gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
             norm = get_total_norm(gradients)

@@ -69,6 +69,10 @@ class OneNumber(torch.nn.Module):
     def forward(self, z1, z2=None, *, context=None):
         return (z1 - z2).square().mean(dim=(0, 1), keepdim=True)[0]
 
+class Constant(torch.nn.Module):
+    def forward(self, z1, z2=None, *, context=None):
+        return (z1 * z2).detach().sum()
+
 class Rows(torch.nn.Module):
     def forward(self, z1, z2=None, *, context=None):
         return (z1 * z2).sum(1)
@@ -90,6 +94,10 @@ def test_parts_of_the_folder_that_the_command_runs_in(gcl, tmp_path):
     assert gcl(*train, "loss=mine:OneNumber").code == 0
     for setting, said in (
         ("loss=mine:Rows", "loss Rows returned shape [34]; return one number"),
+        (
+            "loss=mine:Constant",
+            "GRACE gave a loss without a gradient; a loss returns one number that depends on the emb",
+        ),
         ("loss=mine:Other", "Other is no loss (too many positional arguments); a loss is called with (z1, z2=None"),
         ("loss=mine:Halve", "Halve is no loss"),
         (
@@ -106,6 +114,9 @@ def test_parts_of_the_folder_that_the_command_runs_in(gcl, tmp_path):
         assert done.code == 2, done.err
         assert said in done.err
         assert done.err.count("\n") == 1
+    done = gcl("train", "simgcl", "rec/davis", "contrast=mine:Rows", "trainer.epochs=1", "-q")
+    assert (done.code, done.err.count("\n")) == (2, 1), done.err
+    assert "loss Rows returned shape" in done.err
 
 
 @pytest.mark.parametrize(
