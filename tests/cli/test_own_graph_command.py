@@ -43,6 +43,9 @@ def test_every_command(name, files, gcl, tmp_path):
     assert asked("evaluate", "classification", run)["metrics"]["accuracy"]["mean"] > 0.5
     assert asked("evaluate", "clustering", run)
     assert 0 <= asked("evaluate", "links", run)["metrics"]["auc"]["mean"] <= 1
+    asked("cluster", run, "--k", "2", "--out", tmp_path / "clusters.csv")
+    asked("embed", run, own, "--out", tmp_path / "z.csv")
+    assert asked("certify", run, "--drop-prob", "0.2")
     done = gcl("report", run, "--out", tmp_path / "page.html")
     assert done.code == 0, done.err
     assert (tmp_path / "page.html").stat().st_size > 10_000
