@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import time
 from pathlib import Path
@@ -82,9 +83,11 @@ def train(
 
 
 def default_folder(method: str, dataset: str, seed: int | None) -> Path:
-    """``runs/METHOD-DATASET-SEED-TIME``."""
+    """``runs/METHOD-DATASET-SEED-TIME``, with a number behind it where another run began in the same second."""
     words = [re.sub(r"[^\w.]+", "_", Path(word).name if Path(word).exists() else word) for word in (method, dataset)]
-    return Path("runs") / "-".join([*words, str(seed or 0), time.strftime("%Y%m%d-%H%M%S")])
+    name = "-".join([*words, str(seed or 0), time.strftime("%Y%m%d-%H%M%S")])
+    tries = (Path("runs") / (name if at == 1 else f"{name}-{at}") for at in itertools.count(1))
+    return next(folder for folder in tries if not folder.exists())
 
 
 def show(result: Result, folder: Path, json: bool) -> None:

@@ -7,7 +7,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -54,12 +54,12 @@ def claimed(path: str | os.PathLike[str]) -> Iterator[bool]:
         OutputError: the lock file cannot be written.
     """
     target = Path(path)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        lock = open(target, "w")  # noqa: SIM115 - closed below, apart from the error of opening it
-    except OSError as error:
-        raise OutputError(f"{target} cannot be written ({error.strerror}); choose another place") from error
-    with lock as stream:
+    with ExitStack() as held:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            stream = held.enter_context(open(target, "w"))
+        except OSError as error:
+            raise OutputError(f"{target} cannot be written ({error.strerror}); choose another place") from error
         try:
             import fcntl
 

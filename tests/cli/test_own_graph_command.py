@@ -167,3 +167,15 @@ def test_scales_that_do_not_compare_are_said(gcl, tmp_path):
     assert "of the graph without the held-out edges, `gcl embed RUN DATASET`" in done.out
     done = gcl("embed", "run", folder, "--out", "whole.csv")
     assert "without" not in done.out
+
+
+def test_runs_that_begin_in_one_second_have_folders_of_their_own(tmp_path, monkeypatch):
+    from gcl.cli import train
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(train.time, "strftime", lambda form: "20260101-000000")
+    found = []
+    for _ in range(3):
+        found.append(train.default_folder("grace", "karate", None))
+        found[-1].mkdir(parents=True)
+    assert [folder.name for folder in found] == [f"grace-karate-0-20260101-000000{end}" for end in ("", "-2", "-3")]
