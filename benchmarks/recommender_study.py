@@ -37,9 +37,9 @@ from typing import Any
 
 import gcl
 from benchmarks.study import percent, say
+from gcl.core.classes import find_class
 from gcl.core.errors import DataError, GCLError
 from gcl.core.files import claimed, write_json
-from gcl.core.resolve import find_class
 from gcl.data.names import resolve_name
 from gcl.report.environment import describe_environment
 from gcl.run.pipeline import check, configure

@@ -64,7 +64,7 @@ def train(
     for key in ("method", "dataset", "config", "out", "data_root", "progress"):
         if key in settings:
             raise ConfigError(f"{key} is no key=value setting; see the arguments and options of `gcl train --help`")
-    from gcl.core.resolve import names
+    from gcl.core.classes import names
 
     if ":" not in method and method not in names("method") and dataset in names("method"):
         raise ConfigError(f"{dataset!r} is a method and stands second; write gcl train {dataset} {method}")

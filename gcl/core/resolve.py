@@ -6,19 +6,16 @@ instance. Its normal form is a dictionary with the name and *every* argument of 
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import math
-import os
-import sys
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from gcl.core.classes import class_paths, find_class, name_of
 from gcl.core.errors import ConfigError, GCLError, unknown
-from gcl.core.registry import PARTS
 
 NAME = "name"
 
@@ -33,67 +30,6 @@ class Slot:
 
     kind: str
     many: bool = False
-
-
-def names(slot: str) -> list[str]:
-    """The registered names of a slot, sorted. Imports nothing."""
-    return sorted(_table(slot))
-
-
-def find_class(slot: str, name: str) -> type:
-    """The class behind a name or a dotted ``package.module:Class``.
-
-    Raises:
-        ConfigError: an unknown name (the nearest is given), or a dotted name that cannot be imported.
-    """
-    table = _table(slot)
-    path = table.get(name.lower().replace("-", "_"), name)
-    if path is name and ":" not in name:
-        raise ConfigError(unknown(slot, name, table))
-    module_name, _, class_name = path.partition(":")
-    if not module_name or not class_name:
-        raise ConfigError(f"{slot} {name!r} names no class; give package.module:Class")
-    try:
-        module = _import(module_name)
-    except GCLError:
-        raise
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"{slot} {name!r} cannot be imported ({error}); install the module, or run where it lies"
-        ) from error
-    except Exception as error:  # whatever a user's module does
-        raise ConfigError(
-            f"{slot} {name!r} cannot be imported ({type(error).__name__}: {error}); mend the module"
-        ) from error
-    found = getattr(module, class_name, None)
-    if found is None:
-        known = [each for each, value in vars(module).items() if inspect.isclass(value)]
-        raise ConfigError(f"{slot} {name!r}: {unknown('class', class_name, known)}")
-    if not inspect.isclass(found):
-        raise ConfigError(f"{slot} {name!r} is not a class")
-    return found
-
-
-def _import(name: str) -> types.ModuleType:
-    """A module that is installed, or else lies in the working directory, which a command does not search."""
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name != name.partition(".")[0]:
-            raise
-        try:
-            here = os.getcwd()
-        except OSError:
-            raise error from None
-        if here in sys.path:
-            raise
-        sys.path.append(here)  # and stays, for what the module imports later
-        importlib.invalidate_caches()
-        try:
-            return importlib.import_module(name)
-        except ModuleNotFoundError:
-            sys.path.remove(here)
-            raise
 
 
 def normalise(slot: str, spec: Any, preset: Any = None) -> Any:
@@ -152,11 +88,11 @@ def describe(obj: Any) -> Any:
     if isinstance(obj, Path):
         return str(obj)
     if inspect.isclass(obj):
-        return {NAME: _name_of(obj)}
-    record: dict[str, Any] = {NAME: _name_of(type(obj))}
+        return {NAME: name_of(obj)}
+    record: dict[str, Any] = {NAME: name_of(type(obj))}
     for key in _signature(type(obj)):
         if not hasattr(obj, key):
-            return {NAME: _name_of(type(obj)), "opaque": True}
+            return {NAME: name_of(type(obj)), "opaque": True}
         record[key] = describe(getattr(obj, key))
     return record
 
@@ -173,7 +109,7 @@ def _normalise(slot: str, spec: Any, preset: Any, where: str) -> Any:
     if name is None:
         if _is_instance(preset):
             raise ConfigError(f"{where} is an object; its arguments {sorted(given)} cannot be changed, give a name too")
-        registered = _table(slot)
+        registered = class_paths(slot)
         if len(registered) != 1:
             raise ConfigError(f"{where} needs a name, one of: {', '.join(sorted(registered))}")
         name = next(iter(registered))
@@ -185,7 +121,7 @@ def _normalise(slot: str, spec: Any, preset: Any, where: str) -> Any:
         if key != NAME and key not in parameters:
             raise ConfigError(f"{where}: {unknown('key', key, parameters)}")
     hints = get_type_hints(cls.__init__, include_extras=True)  # type: ignore[misc]
-    record: dict[str, Any] = {NAME: _name_of(cls)}
+    record: dict[str, Any] = {NAME: name_of(cls)}
     for key, parameter in parameters.items():
         layers = [layer[key] for layer in (base, given) if key in layer]
         default = None if parameter.default is inspect.Parameter.empty else parameter.default
@@ -257,7 +193,7 @@ def _as_mapping(slot: str, spec: Any, where: str) -> dict[str, Any]:
     if isinstance(spec, str):
         return {NAME: spec}
     if inspect.isclass(spec):
-        return {NAME: _name_of(spec)}
+        return {NAME: name_of(spec)}
     if isinstance(spec, Mapping):
         if spec.get("opaque"):
             raise ConfigError(f"{where} was an object ({spec[NAME]}) that cannot be made again from its description")
@@ -268,21 +204,6 @@ def _as_mapping(slot: str, spec: Any, where: str) -> dict[str, Any]:
 def _is_instance(spec: Any) -> bool:
     plain = (Mapping, str, int, float, list, tuple)
     return spec is not None and not isinstance(spec, plain) and not inspect.isclass(spec)
-
-
-def _table(slot: str) -> dict[str, str]:
-    if slot not in PARTS:
-        raise ConfigError(unknown("slot", slot, PARTS))
-    return PARTS[slot]
-
-
-def _name_of(cls: type) -> str:
-    path = f"{cls.__module__}:{cls.__qualname__}"
-    for table in PARTS.values():
-        for name, known in table.items():
-            if known == path:
-                return name
-    return path
 
 
 def _signature(cls: type) -> dict[str, inspect.Parameter]:

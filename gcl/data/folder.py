@@ -22,18 +22,13 @@ from gcl.data.node_files import (
     edge_rows,
     is_position,
     is_sparse,
-    join_labels,
-    join_splits,
-    label_ids,
     look_up,
     read_features,
     read_table_or_array,
-    require_common,
-    require_order,
     row_of,
-    split_ids,
     within,
 )
+from gcl.data.node_labels import join_labels, join_splits, label_ids, require_common, require_order, split_ids
 from gcl.data.repeats import refuse_repeats
 from gcl.data.table_columns import EdgeColumns, edge_columns, id_place
 from gcl.data.tables import TEXT, Table, read_parquet, read_text

@@ -18,18 +18,8 @@ from gcl.data.hetero_edges import HeteroEdges, read_hetero_edges
 from gcl.data.hetero_names import HeteroFiles, hetero_files
 from gcl.data.hetero_nodes import HeteroNodes, number_nodes
 from gcl.data.labels import as_labels, as_splits
-from gcl.data.node_files import (
-    at_line,
-    join_labels,
-    join_splits,
-    label_ids,
-    naming,
-    read_features,
-    read_table_or_array,
-    require_order,
-    row_of,
-    split_ids,
-)
+from gcl.data.node_files import at_line, naming, read_features, read_table_or_array, row_of
+from gcl.data.node_labels import join_labels, join_splits, label_ids, require_order, split_ids
 from gcl.data.reverse_relations import without_reversed
 from gcl.data.tables import TEXT, Table
 

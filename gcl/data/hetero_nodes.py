@@ -14,17 +14,8 @@ from gcl.core.errors import DataError
 from gcl.data.edges import as_edge_index
 from gcl.data.hetero_edges import Column, HeteroEdges
 from gcl.data.hetero_names import HeteroFiles
-from gcl.data.node_files import (
-    is_position,
-    is_sparse,
-    label_ids,
-    look_up,
-    naming,
-    read_table_or_array,
-    require_common,
-    row_of,
-    within,
-)
+from gcl.data.node_files import is_position, is_sparse, look_up, naming, read_table_or_array, row_of, within
+from gcl.data.node_labels import label_ids, require_common
 from gcl.data.repeats import refuse_repeats
 from gcl.data.table_columns import id_place
 from gcl.data.tables import Table

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from gcl.core.errors import DataError
 from gcl.data.labels import as_labels, as_splits
-from gcl.data.node_files import mend_of, read_classes
+from gcl.data.node_files import mend_of
+from gcl.data.node_labels import read_classes
 from gcl.data.repeats import first_repeat
 from gcl.data.table_columns import label_column, label_id_column
 from gcl.data.tables import TEXT, read_array, read_text

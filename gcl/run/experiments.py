@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gcl.core.classes import find_class
 from gcl.core.errors import ConfigError, DataError
-from gcl.core.resolve import find_class
 from gcl.data.cards import Card, read_card
 from gcl.data.names import find_name
 from gcl.data.resources import resource_folder

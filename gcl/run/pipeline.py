@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gcl.core.classes import find_class
 from gcl.core.errors import ConfigError, unknown
-from gcl.core.resolve import describe, find_class, resolve
+from gcl.core.resolve import describe, resolve
 from gcl.data.dataset import Dataset
 from gcl.data.features import require_features, warn_of_scales
 from gcl.data.load import load_dataset

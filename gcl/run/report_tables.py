@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,7 +10,11 @@ import yaml
 from gcl.core.report import Report
 from gcl.report.table import beaten_floors, other_epochs, score_label
 from gcl.run.reproduce import shipped_changes
+from gcl.run.settings import by_dotted_name
 from gcl.run.shown_run import Shown
+
+# of a run's settings, what does not change its results
+NOT_COMPARED = ("paper", "format", "data_root")
 
 
 def scores_of(shown: Sequence[Shown]) -> list[dict[str, Any]]:
@@ -137,20 +140,13 @@ def differences_of(shown: Sequence[Shown]) -> list[dict[str, Any]]:
     """The settings that are not the same in all runs."""
     if len(shown) < 2:
         return []
-    flat = [_flat(each.record["settings"]) for each in shown]
+    flat = [
+        by_dotted_name({key: value for key, value in each.record["settings"].items() if key not in NOT_COMPARED})
+        for each in shown
+    ]
     keys = sorted({key for each in flat for key in each})
     found = [(key, [each.get(key, "") for each in flat]) for key in keys]
     return [{"key": key, "settings": values} for key, values in found if len(set(values)) > 1]
-
-
-def _flat(value: Any, path: str = "") -> dict[str, str]:
-    if isinstance(value, Mapping) and value:
-        found: dict[str, str] = {}
-        for key, inner in value.items():
-            if path or key not in ("paper", "format", "data_root"):
-                found |= _flat(inner, f"{path}.{key}" if path else str(key))
-        return found
-    return {path: json.dumps(value)}
 
 
 def facts_of(each: Shown) -> dict[str, Any]:

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gcl.core.errors import CheckpointError, ConfigError, OutputError
-from gcl.core.files import claimed, write_json
-from gcl.core.resolve import describe, find_class, normalise
+from gcl.core.classes import find_class
+from gcl.core.errors import CheckpointError, ConfigError
+from gcl.core.files import write_json
+from gcl.core.resolve import describe, normalise
 from gcl.data.cards import read_card
 from gcl.data.dataset import Dataset
 from gcl.data.load import load_dataset
@@ -19,7 +20,7 @@ from gcl.data.resources import resource_folder
 from gcl.run import run_directory as files
 from gcl.run.pipeline import check, configure
 from gcl.run.result import Result
-from gcl.run.settings import experiment_file, experiment_method, read_yaml, settle, write_yaml
+from gcl.run.settings import by_dotted_name, experiment_file, experiment_method, read_yaml, settle, write_yaml
 from gcl.run.training import train
 
 # the settings that a paper's figure belongs to
@@ -54,14 +55,11 @@ def reproduce(
     Raises:
         ConfigError: no experiment is shipped for the pair.
         CheckpointError: the folder holds runs of other settings.
-        OutputError: another process is at it.
+        OutputError: the folder holds something else, or another process is at it.
     """
     settings, data = planned(method, dataset, seeds=seeds, overrides=overrides, data_root=data_root)
     folder = Path(out) if out is not None else Path("runs") / "reproduce" / _folder_name(method, data.name, overrides)
-    with claimed(lock_of(folder)) as is_ours:
-        if not is_ours:
-            raise OutputError(f"another process trains in {folder}; wait for it, or choose another --out")
-        return run_planned(settings, data, folder, overrides=overrides, progress=progress)
+    return run_planned(settings, data, folder, overrides=overrides, progress=progress)
 
 
 def _folder_name(method: str, dataset: str, overrides: Mapping[str, Any] | None) -> str:
@@ -73,11 +71,6 @@ def _folder_name(method: str, dataset: str, overrides: Mapping[str, Any] | None)
     return f"{name}-changed-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
-def lock_of(folder: Path) -> Path:
-    """The file that a process holds while it trains in a folder of runs; beside it, so that the folder stays new."""
-    return folder.parent / f"{folder.name}.lock"
-
-
 def run_planned(
     settings: Mapping[str, Any],
     data: Dataset,
@@ -86,7 +79,12 @@ def run_planned(
     overrides: Mapping[str, Any] | None = None,
     progress: bool | None = False,
 ) -> tuple[Result, list[dict[str, Any]], Path]:
-    """What :func:`reproduce` does once everything is checked and the folder is this process's."""
+    """What :func:`reproduce` does once everything is checked.
+
+    Raises:
+        BusyError: another process is at the folder.
+        CheckpointError, OutputError: the folder holds something else.
+    """
     if not (folder / files.CONFIG).is_file():
         files.new_folder(folder)
     with files.claim(folder):
@@ -190,7 +188,9 @@ def _changes(ran: Mapping[str, Any], shipped: Mapping[str, Any]) -> list[str]:
     evaluators: dict[str, Any] = dict(ran["evaluate"] or {})
     added = [key for key in evaluators if key not in (shipped["evaluate"] or {})]
     ran["evaluate"] = {key: spec for key, spec in evaluators.items() if key not in added}
-    here, there = ({name: text for name, text in _flat(each).items() if text != "null"} for each in (ran, shipped))
+    here, there = (
+        {name: text for name, text in by_dotted_name(each).items() if text != "null"} for each in (ran, shipped)
+    )
     changed = [name for name in sorted({*here, *there}) if here.get(name) != there.get(name)]
     return [*(f"{name}={here.get(name, 'null')}" for name in changed), *(_added(key, evaluators[key]) for key in added)]
 
@@ -199,14 +199,6 @@ def _added(key: str, spec: Any) -> str:
     """An evaluator beside the experiment's own; what it takes out of the graph is missing to all of them."""
     takes = isinstance(spec, Mapping) and spec.get("name") == "links" and spec.get("protocol") != "reconstruction"
     return f"evaluate.{key} added" + (" (its edges were held out of training)" if takes else "")
-
-
-def _flat(value: Any, path: str = "") -> dict[str, str]:
-    """A nested configuration by dotted names."""
-    if isinstance(value, Mapping) and value:
-        inner = [_flat(each, f"{path}.{key}" if path else str(key)) for key, each in value.items()]
-        return {name: text for part in inner for name, text in part.items()}
-    return {path: json.dumps(value)}
 
 
 def _experiments() -> list[Path]:

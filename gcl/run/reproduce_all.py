@@ -7,12 +7,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from gcl.core.errors import BusyError, ConfigError, DataError, GCLError, OutputError
-from gcl.core.files import atomic_write, claimed, write_json
+from gcl.core.files import atomic_write, write_json
 from gcl.data.cards import read_card
 from gcl.report.reproductions import TITLE, reproductions
 from gcl.run.experiment_records import Say, is_record, read_records, record_of
 from gcl.run.experiments import Experiment, experiments
-from gcl.run.reproduce import lock_of, planned, run_planned
+from gcl.run.reproduce import planned, run_planned
 from gcl.train.interruption import OutOfTime, stop_after
 
 SHORTEST_SLICE = 120.0  # seconds of training that a run gets at least before the queue looks at it again
@@ -146,52 +146,44 @@ def _take_up(experiment: Experiment, records: Path, data_root: str | Path | None
                   and record["dataset"] == experiment.dataset), None)  # fmt: skip
     if experiment.refused or not finished or (known is not None and {*finished} <= {*known["seeds"]}):
         return
-    with claimed(lock_of(experiment.folder)) as is_ours:
-        if not is_ours:
-            return
-        try:
-            settings, data = planned(experiment.name, experiment.dataset, seeds=finished, data_root=data_root)
-            result, comparison, _ = run_planned(settings, data, experiment.folder)
-        except BusyError:  # the next seed will say so
-            return
-        except Exception as error:  # one experiment is not to end the queue
-            experiment.refused = _sentence(error)
-            say(f"failed: {experiment.title}: {experiment.refused}")
-            return
-        write_json(path, record_of(experiment, result, comparison))
+    try:
+        settings, data = planned(experiment.name, experiment.dataset, seeds=finished, data_root=data_root)
+        result, comparison, _ = run_planned(settings, data, experiment.folder)
+    except BusyError:  # the next seed will say so
+        return
+    except Exception as error:  # one experiment is not to end the queue
+        experiment.refused = _sentence(error)
+        say(f"failed: {experiment.title}: {experiment.refused}")
+        return
+    write_json(path, record_of(experiment, result, comparison))
 
 
 def _run(
     experiment: Experiment, left: float, records: Path, data_root: str | Path | None, progress: bool | None, say: Say
 ) -> bool:
     """The next seed of an experiment, for a while; whether it is finished."""
-    with claimed(lock_of(experiment.folder)) as is_ours:
-        if not is_ours:
-            experiment.taken = True
-            say(f"passed over: {experiment.title}, which another process is at")
-            return False
-        seed = experiment.next_seed
-        if seed is None:  # another process has done it meanwhile
-            return False
-        expected = experiment.seconds_left(read_card(experiment.dataset))
-        say(f"{experiment.title}, seed {seed}: about {expected / 60:.1f} minutes")
-        seeds = sorted([*experiment.finished, seed])
-        try:
-            with stop_after(left, training=max(SHORTEST_SLICE, 2 * expected)):
-                settings, data = planned(experiment.name, experiment.dataset, seeds=seeds, data_root=data_root)
-                result, comparison, _ = run_planned(settings, data, experiment.folder, progress=progress)
-        except OutOfTime:
-            say(f"{experiment.title}, seed {seed}: goes on later")
-            return False
-        except BusyError:
-            experiment.taken = True
-            say(f"passed over: {experiment.title}, which another process is at")
-            return False
-        except Exception as error:  # one experiment is not to end the queue
-            experiment.refused = _sentence(error)
-            say(f"failed: {experiment.title}: {experiment.refused}")
-            return False
-        write_json(records / f"{experiment.key}.json", record_of(experiment, result, comparison))
+    seed = experiment.next_seed
+    if seed is None:
+        return False
+    expected = experiment.seconds_left(read_card(experiment.dataset))
+    say(f"{experiment.title}, seed {seed}: about {expected / 60:.1f} minutes")
+    seeds = sorted([*experiment.finished, seed])
+    try:
+        with stop_after(left, training=max(SHORTEST_SLICE, 2 * expected)):
+            settings, data = planned(experiment.name, experiment.dataset, seeds=seeds, data_root=data_root)
+            result, comparison, _ = run_planned(settings, data, experiment.folder, progress=progress)
+    except OutOfTime:
+        say(f"{experiment.title}, seed {seed}: goes on later")
+        return False
+    except BusyError:
+        experiment.taken = True
+        say(f"passed over: {experiment.title}, which another process is at")
+        return False
+    except Exception as error:  # one experiment is not to end the queue
+        experiment.refused = _sentence(error)
+        say(f"failed: {experiment.title}: {experiment.refused}")
+        return False
+    write_json(records / f"{experiment.key}.json", record_of(experiment, result, comparison))
     for line in comparison:
         say(
             f"{experiment.title}, {line['evaluate']} {line['metric']}: paper {line['paper']:.2f}, ours "

@@ -14,13 +14,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from gcl.core.classes import find_class
 from gcl.core.context import Outputs, Prepared
 from gcl.core.errors import BusyError, CheckpointError, ConfigError, DataError, OutputError
 from gcl.core.files import atomic_write, claimed
 from gcl.core.files import sha256_of as sha256_of
 from gcl.core.graph import Graph
 from gcl.core.graph_spec import GraphSpec
-from gcl.core.resolve import describe, find_class, resolve
+from gcl.core.resolve import describe, resolve
 from gcl.core.streams import Streams
 from gcl.methods.method import Method
 from gcl.run.settings import read_yaml

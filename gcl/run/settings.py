@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
+from gcl.core.classes import find_class, names
 from gcl.core.errors import ConfigError, DataError, unknown
 from gcl.core.files import atomic_write
-from gcl.core.resolve import NAME, describe, find_class, names, normalise
+from gcl.core.resolve import NAME, describe, normalise
 from gcl.data.interaction_options import InteractionOptions
 from gcl.data.metapath_options import MetaPathOptions
 from gcl.data.names import find_name
@@ -199,6 +201,14 @@ def _flat(preset: Mapping[str, Any], method: str, dataset: str | None) -> dict[s
     if meant is not None and dataset is not None and meant != dataset and Path(meant).name != dataset:
         raise ConfigError(f"the configuration is for dataset {meant!r}, not {dataset!r}; leave the key out of the file")
     return flat
+
+
+def by_dotted_name(value: Any, path: str = "") -> dict[str, str]:
+    """A nested configuration as ``trainer.epochs: "200"`` and so on, values as JSON."""
+    if isinstance(value, Mapping) and value:
+        inner = [by_dotted_name(each, f"{path}.{key}" if path else str(key)) for key, each in value.items()]
+        return {name: text for part in inner for name, text in part.items()}
+    return {path: json.dumps(value)}
 
 
 def _interactions(given: Any, preset: Any) -> dict[str, Any] | None:

@@ -33,11 +33,12 @@ from gcl.augment import (
     RandomWalkSubgraph,
 )
 from gcl.core.adjacency import Adjacency
+from gcl.core.classes import names
 from gcl.core.errors import CheckpointError, ConfigError, DataError, NotFittedError
 from gcl.core.graph import Graph
 from gcl.core.protocols import Augmenter as AugmenterProtocol
 from gcl.core.protocols import DropsEdges
-from gcl.core.resolve import describe, names, normalise, resolve
+from gcl.core.resolve import describe, normalise, resolve
 from gcl.core.view import View
 
 

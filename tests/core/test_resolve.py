@@ -9,9 +9,10 @@ from typing import Annotated, Any, Literal
 
 import pytest
 
+from gcl.core.classes import find_class, names
 from gcl.core.errors import ConfigError
 from gcl.core.registry import PARTS
-from gcl.core.resolve import Slot, describe, find_class, names, normalise, resolve, resolve_many
+from gcl.core.resolve import Slot, describe, normalise, resolve, resolve_many
 from gcl.losses.infonce import InfoNCE
 
 
@@ -158,7 +159,7 @@ def test_every_registered_class_is_there():
 
 def test_listing_names_and_help_import_no_torch():
     code = (
-        "import sys, gcl; from gcl.core.resolve import names; names('method');"
+        "import sys, gcl; from gcl.core.classes import names; names('method');"
         "import gcl.cli.app; assert 'torch' not in sys.modules, 'torch'; assert 'torch_geometric' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -12,10 +12,11 @@ import torch.nn.functional as F
 
 import gcl
 from gcl.core.adjacency import Adjacency
+from gcl.core.classes import find_class
 from gcl.core.context import Batch, Clock, LossContext
 from gcl.core.errors import ConfigError, DataError
 from gcl.core.graph import Graph
-from gcl.core.resolve import describe, find_class, resolve
+from gcl.core.resolve import describe, resolve
 from gcl.core.streams import Streams
 from gcl.data.transforms import normalized_features
 from gcl.evaluate.clustering import Clustering

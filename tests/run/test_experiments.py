@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 import gcl
+from gcl.core.classes import find_class
 from gcl.core.errors import CheckpointError, ConfigError
-from gcl.core.resolve import find_class
 from gcl.data.names import find_name
 from gcl.run.reproduce import _claim, planned
 from gcl.run.settings import experiment_file, experiment_method, read_yaml, settle, write_yaml

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import gcl
-from gcl.core.resolve import find_class, names
+from gcl.core.classes import find_class, names
 from gcl.data.from_arrays import from_arrays
 
 METHODS = [name for name in names("method") if find_class("method", name).kind in ("node", "cluster")]

@@ -17,11 +17,11 @@ from torch_geometric.transforms import ToUndirected
 import gcl
 from gcl.augment.edge_drop import EdgeDrop
 from gcl.core.adjacency import Adjacency
+from gcl.core.classes import find_class, names
 from gcl.core.context import Outputs
 from gcl.core.errors import CheckpointError, ConfigError, DataError
 from gcl.core.graph import Graph
 from gcl.core.report import Report
-from gcl.core.resolve import find_class, names
 from gcl.data.load import load_dataset
 from gcl.encoders.gcn import GCN
 from gcl.evaluate.clustering import Clustering

@@ -13,8 +13,8 @@ import torch
 from children import in_a_child
 
 import gcl
+from gcl.core.classes import find_class, names
 from gcl.core.errors import ConfigError, DataError
-from gcl.core.resolve import find_class, names
 from gcl.data.load import load_dataset
 from gcl.methods.sgl import SGL
 from gcl.run import run_directory as files

@@ -198,7 +198,7 @@ def test_an_experiment_that_has_got_more_seeds_is_not_complete(shipped, tmp_path
 
 def test_what_another_process_was_at_is_looked_at_again(shipped, tmp_path):
     lock, said = contextlib.ExitStack(), []
-    lock.enter_context(claimed(tmp_path / "out" / "csgcl-karate.lock"))
+    lock.enter_context(claimed(tmp_path / "out" / "csgcl-karate" / ".lock"))
 
     def say(line):
         said.append(line)
@@ -213,7 +213,7 @@ def test_what_another_process_was_at_is_looked_at_again(shipped, tmp_path):
 
 def test_what_another_process_is_at_is_passed_over(shipped, tmp_path):
     said = []
-    with claimed(tmp_path / "out" / "grace-karate.lock"):
+    with claimed(tmp_path / "out" / "grace-karate" / ".lock"):
         reproduce_all(tmp_path / "out", hours=0.5, seeds=1, say=said.append)
     assert "passed over: grace on node/karate, which another process is at" in said
     assert [each.name for each in (tmp_path / "out" / "records").iterdir()] == ["csgcl-node-karate.json"]
@@ -399,8 +399,9 @@ def test_a_file_that_is_no_record_is_not_overwritten(shipped, tmp_path):
 
 
 def test_a_folder_in_use_is_not_trained_in_twice(shipped, tmp_path):
-    with claimed(tmp_path / "run.lock"), pytest.raises(OutputError, match="another process trains in"):
+    with claimed(tmp_path / "run" / ".lock"), pytest.raises(OutputError, match="another process trains in"):
         gcl.reproduce("grace", "karate", out=tmp_path / "run")
+    assert [each.name for each in (tmp_path / "run").iterdir()] == [".lock"]
     gcl.reproduce("grace", "karate", out=tmp_path / "run", seeds=1)
     before = [(tmp_path / "run" / name).read_bytes() for name in ("report.json", "config.yaml")]
     with claimed(tmp_path / "run" / ".lock"):
