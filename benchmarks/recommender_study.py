@@ -9,7 +9,8 @@
 On the first seed each method is tried with every learning rate (``--learning-rates``) and the weight of its contrast
 that its paper takes, then, with the best of them, with the other weights (0.01, 0.05); of a method without contrast it
 is the weight of its penalty (1e-3, 1e-5 beside the paper's 1e-4). The setting of the best validation NDCG@20 is trained
-with all seeds. ``--published`` tries the learning rates alone, ``--as ml100k`` takes what was chosen on that dataset.
+with all seeds. ``--published`` tries the learning rates alone, ``--as ml100k`` takes what was chosen on that dataset,
+also on itself: ``ml100k --as ml100k --set sgl.l2=1e-3 --seeds 1`` changes one thing of it.
 
 A run ends after ``--epochs``, after ``--minutes`` of training and validation, or after ``--patience`` validations
 without a better one, and takes the weights of its best validation NDCG@20. With ``--minutes`` there is no patience
@@ -377,12 +378,10 @@ def _chosen(runs: Sequence[Mapping[str, Any]]) -> Setting:
 
 
 def _chosen_on(records: Path, dataset: str, method: str, fixed: Mapping[str, Any]) -> Setting:
-    """What was chosen on another dataset, by runs of one kind."""
-    found = [
-        record
-        for record in read_records(records / _stem(dataset))
-        if record["method"] == method and record["fixed"] == fixed
-    ]
+    """What was chosen on another dataset (or this one), by runs of one kind: with the same ``--set``, else without."""
+    known = [record for record in read_records(records / _stem(dataset)) if record["method"] == method]
+    found = [record for record in known if record["fixed"] == fixed]
+    found = found or [record for record in known if not record["fixed"]]
     if not any(record["seed"] == 0 for record in found):
         raise DataError(f"{records / _stem(dataset)} has no such record of {method}; run the study of {dataset} first")
     if len({_kind(record) for record in found}) > 1:

@@ -93,6 +93,15 @@ def test_what_was_chosen_on_one_dataset_serves_another(study, capsys):
     assert {options["trainer"]["max_minutes"] for _, _, options in calls} == {5}
 
 
+def test_one_thing_is_changed_of_what_was_chosen(study):
+    study("lastfm", "--methods", "lightgcn", "--seeds", "1", "--published", "--learning-rates", "0.02")
+    few = ("lastfm", "--methods", "lightgcn", "--as", "lastfm", "--set", "lightgcn.num_layers=1")
+    _, calls = study(*few, "--seeds", "1")
+    assert tried(calls, "l2") == [(0.02, 1e-4, 0)]
+    assert [options["num_layers"] for _, _, options in calls] == [1]
+    assert tried(study(*few, "--seeds", "2")[1], "l2") == [(0.02, 1e-4, 1)]
+
+
 def test_another_process_is_at_a_trial(study, capsys):
     """So that nothing can be chosen yet: the method waits, the next goes on."""
     few = ("lastfm", "--methods", "bpr_mf", "lightgcn", "--seeds", "1", "--published", "--learning-rates", "0.01")
