@@ -28,7 +28,8 @@ def reproduce(
     ] = None,
     table: Annotated[Path | None, typer.Option(help="With --all: the table [OUT/RESULTS.md].")] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the runs [one in runs/reproduce; with --all that].")
+        Path | None,
+        typer.Option(help="Folder of the runs [runs/reproduce/METHOD-DATASET; with --all: runs/reproduce]."),
     ] = None,
     seeds: Annotated[int | None, typer.Option(help="Number of training seeds [the experiment's].")] = None,
     data_root: DataRoot = None,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import re
-import time
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -83,11 +82,9 @@ def train(
 
 
 def default_folder(method: str, dataset: str, seed: int | None) -> Path:
-    """``runs/METHOD-DATASET-SEED-TIME``, with a number behind it where another run began in the same second."""
+    """``runs/METHOD-DATASET-SEED-TIME``, the time to the microsecond, for commands that are started together."""
     words = [re.sub(r"[^\w.]+", "_", Path(word).name if Path(word).exists() else word) for word in (method, dataset)]
-    name = "-".join([*words, str(seed or 0), time.strftime("%Y%m%d-%H%M%S")])
-    tries = (Path("runs") / (name if at == 1 else f"{name}-{at}") for at in itertools.count(1))
-    return next(folder for folder in tries if not folder.exists())
+    return Path("runs") / "-".join([*words, str(seed or 0), datetime.now().strftime("%Y%m%d-%H%M%S-%f")])
 
 
 def show(result: Result, folder: Path, json: bool) -> None:

@@ -8,7 +8,7 @@ import os
 import sys
 import types
 
-from gcl.core.errors import ConfigError, GCLError, unknown
+from gcl.core.errors import ConfigError, GCLError, nearest, unknown
 from gcl.core.registry import PARTS
 
 
@@ -28,24 +28,28 @@ def find_class(slot: str, name: str) -> type:
     if path is name and ":" not in name:
         raise ConfigError(unknown(slot, name, table))
     module_name, _, class_name = path.partition(":")
-    if not module_name or not class_name:
+    if not module_name or not class_name or module_name.startswith("."):
         raise ConfigError(f"{slot} {name!r} names no class; give package.module:Class")
+    if module_name.endswith(".py"):
+        raise ConfigError(f"{slot} {name!r} names a file; give the module, {module_name[:-3]}:{class_name}")
     try:
         module = _import(module_name)
+        found = getattr(module, class_name, None)
     except GCLError:
         raise
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"{slot} {name!r} cannot be imported ({error}); install the module, or run where it lies"
         ) from error
-    except Exception as error:  # whatever a user's module does
+    except (Exception, SystemExit) as error:  # whatever a user's module does
         raise ConfigError(
             f"{slot} {name!r} cannot be imported ({type(error).__name__}: {error}); mend the module"
         ) from error
-    found = getattr(module, class_name, None)
     if found is None:
         known = [each for each, value in vars(module).items() if inspect.isclass(value)]
-        raise ConfigError(f"{slot} {name!r}: {unknown('class', class_name, known)}")
+        close = f"; did you mean {near[0]!r}?" if (near := nearest(class_name, known)) else ""
+        where = getattr(module, "__file__", None) or "a module without a file"
+        raise ConfigError(f"{slot} {name!r}: {where} has no class {class_name!r}{close or '; give another module'}")
     if not inspect.isclass(found):
         raise ConfigError(f"{slot} {name!r} is not a class")
     return found

@@ -57,7 +57,7 @@ def claimed(path: str | os.PathLike[str]) -> Iterator[bool]:
     with ExitStack() as held:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            stream = held.enter_context(open(target, "w"))
+            stream = held.enter_context(open(target, "a"))
         except OSError as error:
             raise OutputError(f"{target} cannot be written ({error.strerror}); choose another place") from error
         try:

@@ -15,6 +15,7 @@ from gcl.core.graph import Graph
 
 # Below this share of non-zero entries a CSR matrix is faster and smaller than a dense one (measured).
 SPARSE_BELOW = 0.04
+BLOCK = 2**20  # entries at a time
 LARGE = 30.0  # times the median size of a column: then it is all that counts
 
 
@@ -74,13 +75,17 @@ def warn_of_scales(graph: Graph) -> None:
 
 def _sizes(x: Tensor | Adjacency) -> Tensor:
     """Root of the mean square of the values other than 0 of each column, float64 ``[F]``."""
+    square = torch.zeros(x.shape[1], dtype=torch.float64)
+    count = torch.zeros_like(square)
     if isinstance(x, Adjacency):
         column, values = x.col.long(), x.values().double()
-        zero = torch.zeros(x.shape[1], dtype=torch.float64)
-        square, count = zero.index_add(0, column, values.square()), zero.index_add(0, column, (values != 0).double())
-        return (square / count.clamp_min(1)).sqrt()
-    count = torch.count_nonzero(x, dim=0).clamp_min(1)
-    return torch.linalg.vector_norm(x, dim=0, dtype=torch.float64) / count.sqrt()
+        square.index_add_(0, column, values.square())
+        count.index_add_(0, column, (values != 0).double())
+    else:
+        for rows in x.split(max(BLOCK // x.shape[1], 1)):
+            square += rows.double().square().sum(dim=0)
+            count += torch.count_nonzero(rows, dim=0)
+    return (square / count.clamp_min(1)).sqrt()
 
 
 def _is_scipy(x: Any) -> bool:

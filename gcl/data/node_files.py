@@ -138,14 +138,18 @@ def look_up(
 
 def mend_of(name: str, known: Collection[str]) -> str:
     """What to do about an id that is not known."""
-    bare = name.lstrip("0") or "0"
-    if name.isdecimal():  # a spreadsheet takes zeros away
-        padded = next(
-            (each for each in known if each != name and each.isdecimal() and (each.lstrip("0") or "0") == bare), None
-        )
-        if padded is not None:
-            return f"did you mean {padded!r}? Zeros in front are part of an id"
-    return "add the row or drop the line"
+    return lost_zeros(name, known) or "add the row or drop the line"
+
+
+def lost_zeros(name: str, known: Collection[str]) -> str | None:
+    """A question whether an id that is not known is another with more or fewer zeros in front, where there is one."""
+    if not name.isdecimal():
+        return None
+    bare = name.lstrip("0") or "0"  # a spreadsheet takes zeros away
+    padded = next(
+        (each for each in known if each != name and each.isdecimal() and (each.lstrip("0") or "0") == bare), None
+    )
+    return None if padded is None else f"did you mean {padded!r}? Zeros in front are part of an id"
 
 
 def within(

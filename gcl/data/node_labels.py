@@ -142,7 +142,7 @@ def read_classes(cells: Sequence[str], table: Table) -> tuple[np.ndarray, tuple[
     if strange is not None:
         raise DataError(
             f"{table.path} line {table.lines[strange]} has the label {cells[strange]!r}; leave the cell empty, or "
-            "write -1, where a node has none"
+            "write -1, where a node has none, and call a class otherwise"
         )
     filled = [cell for cell in cells if cell not in ("", UNLABELLED)]
     try:

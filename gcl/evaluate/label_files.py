@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gcl.core.errors import DataError
 from gcl.data.labels import as_labels, as_splits
-from gcl.data.node_files import mend_of
+from gcl.data.node_files import lost_zeros
 from gcl.data.node_labels import read_classes
 from gcl.data.repeats import first_repeat
 from gcl.data.table_columns import label_column, label_id_column
@@ -29,9 +29,10 @@ def read_labels(
     and tsv only. The label column of a table is the one called ``label``, ``y``, ``class`` or ``target``, else its only
     column beside the ids.
 
-    A table with ids is joined to ``ids`` (labels of other ids are left out). They are in the column ``id``, ``node`` or
-    the like, or in the only other column where that holds words or just the ``ids``. Without ``ids``, they must be the
-    numbers from 0 on, and are put in that order. Labels without ids are taken as they stand.
+    A table with ids is joined to ``ids``. Labels of other ids are left out, but only if none of ``ids`` is missing:
+    both at once may be a shift by one, or lost zeros. The ids are in the column ``id``, ``node`` or the like, or in the
+    only other column where that holds words or just the ``ids``. Without ``ids``, they must be the numbers from 0 on,
+    and are put in that order. Labels without ids are taken as they stand.
 
     Args:
         path: the file.
@@ -147,7 +148,7 @@ def _join(path: Path, labels: np.ndarray, names: list[str], ids: Sequence[str] |
     if absent and others:  # a shift by one, or lost zeros, would put labels on other nodes
         raise DataError(
             f"{path} has no row for {len(absent)} of the {len(ids)} ids of the embeddings, first {absent[0]!r}, but "
-            f"{len(others)} for other ids, first {others[0]!r}; {mend_of(others[0], known)}"
+            f"{len(others)} for other ids, first {others[0]!r}; {_mend(others, known)}"
         )
     if absent:
         warnings.warn(
@@ -156,6 +157,14 @@ def _join(path: Path, labels: np.ndarray, names: list[str], ids: Sequence[str] |
             stacklevel=2,
         )
     return np.array([labels[place[name]] if name in place else -1 for name in ids], dtype=labels.dtype)
+
+
+def _mend(others: list[str], known: set[str]) -> str:
+    hint = next((hint for name in others if (hint := lost_zeros(name, known))), None)
+    return hint or (
+        "check that both number the nodes alike (from 0 or from 1); where they do, write -1 as the label of each node "
+        "that has none"
+    )
 
 
 def _whole(path: Path, labels: np.ndarray) -> np.ndarray:

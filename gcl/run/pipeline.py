@@ -92,9 +92,9 @@ def pipeline(
     check(settings, data)
     if out is None:
         return train(settings, data, None, progress=progress)
-    folder = files.new_folder(Path(out))
+    folder = Path(out)
     with files.claim(folder):
-        files.new_folder(folder)  # another process may have been in between
+        files.require_new(folder)
         write_yaml(folder / files.CONFIG, files.writable(settings))
         if progress is not False:
             print(f"run folder: {folder}", file=sys.stderr, flush=True)

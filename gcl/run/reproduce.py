@@ -59,7 +59,8 @@ def reproduce(
     """
     settings, data = planned(method, dataset, seeds=seeds, overrides=overrides, data_root=data_root)
     folder = Path(out) if out is not None else Path("runs") / "reproduce" / _folder_name(method, data.name, overrides)
-    return run_planned(settings, data, folder, overrides=overrides, progress=progress)
+    with files.claim(folder):
+        return run_planned(settings, data, folder, overrides=overrides, progress=progress)
 
 
 def _folder_name(method: str, dataset: str, overrides: Mapping[str, Any] | None) -> str:
@@ -79,21 +80,13 @@ def run_planned(
     overrides: Mapping[str, Any] | None = None,
     progress: bool | None = False,
 ) -> tuple[Result, list[dict[str, Any]], Path]:
-    """What :func:`reproduce` does once everything is checked.
-
-    Raises:
-        BusyError: another process is at the folder.
-        CheckpointError, OutputError: the folder holds something else.
-    """
-    if not (folder / files.CONFIG).is_file():
-        files.new_folder(folder)
-    with files.claim(folder):
-        settings = _claim(folder, settings)
-        result = train(settings, data, folder, progress=progress, seed_folders=True)
-        comparison = compare(result)
-        path = folder / "results.json"
-        write_json(path, {"comparison": comparison, "changed": describe(dict(overrides or {})), **result.to_json()})
-        return result, comparison, path
+    """What :func:`reproduce` does once everything is checked and the folder is claimed."""
+    settings = _begin(folder, settings)
+    result = train(settings, data, folder, progress=progress, seed_folders=True)
+    comparison = compare(result)
+    path = folder / "results.json"
+    write_json(path, {"comparison": comparison, "changed": describe(dict(overrides or {})), **result.to_json()})
+    return result, comparison, path
 
 
 def planned(
@@ -206,7 +199,7 @@ def _experiments() -> list[Path]:
     return [path for path in paths if read_yaml(path).get("paper")]
 
 
-def _claim(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+def _begin(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Starts the folder, or checks that it holds runs of these settings (the seeds may differ); the settings to use.
 
     What an earlier version recorded has its meaning, though a part may have more options now; its words are kept, which
@@ -220,7 +213,7 @@ def _claim(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
             raise CheckpointError(f"{folder} holds runs of other settings; choose another --out or move it away")
         settings |= {key: recorded[key] for key in ("method", "trainer", "evaluate")}
     else:
-        files.new_folder(folder)
+        files.require_new(folder)
     write_yaml(config, files.writable(settings))
     return settings
 

@@ -13,6 +13,7 @@ from gcl.report.reproductions import TITLE, reproductions
 from gcl.run.experiment_records import Say, is_record, read_records, record_of
 from gcl.run.experiments import Experiment, experiments
 from gcl.run.reproduce import planned, run_planned
+from gcl.run.run_directory import claim
 from gcl.train.interruption import OutOfTime, stop_after
 
 SHORTEST_SLICE = 120.0  # seconds of training that a run gets at least before the queue looks at it again
@@ -147,31 +148,34 @@ def _take_up(experiment: Experiment, records: Path, data_root: str | Path | None
     if experiment.refused or not finished or (known is not None and {*finished} <= {*known["seeds"]}):
         return
     try:
-        settings, data = planned(experiment.name, experiment.dataset, seeds=finished, data_root=data_root)
-        result, comparison, _ = run_planned(settings, data, experiment.folder)
-    except BusyError:  # the next seed will say so
+        with claim(experiment.folder):
+            settings, data = planned(
+                experiment.name, experiment.dataset, seeds=experiment.finished, data_root=data_root
+            )
+            result, comparison, _ = run_planned(settings, data, experiment.folder)
+            write_json(path, record_of(experiment, result, comparison))
+    except BusyError:  # the other one writes it, or the next seed says so
         return
     except Exception as error:  # one experiment is not to end the queue
         experiment.refused = _sentence(error)
         say(f"failed: {experiment.title}: {experiment.refused}")
-        return
-    write_json(path, record_of(experiment, result, comparison))
 
 
 def _run(
     experiment: Experiment, left: float, records: Path, data_root: str | Path | None, progress: bool | None, say: Say
 ) -> bool:
-    """The next seed of an experiment, for a while; whether it is finished."""
-    seed = experiment.next_seed
-    if seed is None:
-        return False
-    expected = experiment.seconds_left(read_card(experiment.dataset))
-    say(f"{experiment.title}, seed {seed}: about {expected / 60:.1f} minutes")
-    seeds = sorted([*experiment.finished, seed])
+    """The next seed of an experiment, for a while, and its record; whether it is finished."""
     try:
-        with stop_after(left, training=max(SHORTEST_SLICE, 2 * expected)):
-            settings, data = planned(experiment.name, experiment.dataset, seeds=seeds, data_root=data_root)
-            result, comparison, _ = run_planned(settings, data, experiment.folder, progress=progress)
+        with claim(experiment.folder):
+            seed, seeds, expected = experiment.next_seed, experiment.finished, 0.0
+            if seed is not None:  # else another process has done it meanwhile, perhaps without a record
+                expected = experiment.seconds_left(read_card(experiment.dataset))
+                say(f"{experiment.title}, seed {seed}: about {expected / 60:.1f} minutes")
+                seeds = sorted([*seeds, seed])
+            with stop_after(left, training=max(SHORTEST_SLICE, 2 * expected)):
+                settings, data = planned(experiment.name, experiment.dataset, seeds=seeds, data_root=data_root)
+                result, comparison, _ = run_planned(settings, data, experiment.folder, progress=progress)
+            write_json(records / f"{experiment.key}.json", record_of(experiment, result, comparison))
     except OutOfTime:
         say(f"{experiment.title}, seed {seed}: goes on later")
         return False
@@ -183,7 +187,6 @@ def _run(
         experiment.refused = _sentence(error)
         say(f"failed: {experiment.title}: {experiment.refused}")
         return False
-    write_json(records / f"{experiment.key}.json", record_of(experiment, result, comparison))
     for line in comparison:
         say(
             f"{experiment.title}, {line['evaluate']} {line['metric']}: paper {line['paper']:.2f}, ours "

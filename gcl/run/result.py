@@ -187,16 +187,18 @@ class Result:
         """
         from gcl.run.settings import write_yaml
 
-        root = files.new_folder(Path(folder))
-        write_yaml(root / files.CONFIG, files.writable(self.settings))
-        for run in self.runs:
-            place = RunDirectory(root if len(self.runs) == 1 else root / f"seed-{run.seed}")
-            place.path.mkdir(exist_ok=True)
-            if run.spec is None or run.prepared is None:
-                raise ConfigError("this run was read from a folder; copy that folder instead")
-            place.write_spec(run.spec)
-            files.save_tensors(place / files.PREPARED, run.prepared.tensors)
-            run.write(place, self.ids, self.other_ids)
-        write_json(root / files.REPORT, self.to_json())
-        write_json(root / files.ENVIRONMENT, dict(self.environment))
+        root = Path(folder)
+        with files.claim(root):
+            files.require_new(root)
+            write_yaml(root / files.CONFIG, files.writable(self.settings))
+            for run in self.runs:
+                place = RunDirectory(root if len(self.runs) == 1 else root / f"seed-{run.seed}")
+                place.path.mkdir(exist_ok=True)
+                if run.spec is None or run.prepared is None:
+                    raise ConfigError("this run was read from a folder; copy that folder instead")
+                place.write_spec(run.spec)
+                files.save_tensors(place / files.PREPARED, run.prepared.tensors)
+                run.write(place, self.ids, self.other_ids)
+            write_json(root / files.REPORT, self.to_json())
+            write_json(root / files.ENVIRONMENT, dict(self.environment))
         return root

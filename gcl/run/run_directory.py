@@ -167,37 +167,41 @@ def open_run(path: str | Path) -> Run:
     return Run(path)
 
 
-def new_folder(path: Path) -> Path:
-    """Makes a folder for a run.
-
-    Raises:
-        OutputError: it is there already and not empty.
-    """
-    if path.exists() and (not path.is_dir() or any(child.name != LOCK for child in path.iterdir())):
-        if (path / CONFIG).is_file():
-            raise OutputError(
-                f"{path} holds a run; choose another --out, remove it, or go on by `gcl train --resume {path}`"
-            )
-        raise OutputError(f"{path} is not an empty folder; choose another --out")
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be made ({error.strerror}); choose another --out") from error
-    return path
-
-
 @contextmanager
 def claim(folder: Path) -> Iterator[None]:
-    """Keeps other processes from writing in the folder of a run.
+    """Makes the folder of a run where there is none, and keeps other processes from writing in it.
 
     Raises:
         BusyError: one is at it.
-        OutputError: the folder cannot be written to.
+        OutputError: it is no folder, has files but no run, or cannot be written to.
     """
+    if folder.exists():  # what is not ours gets no lock file
+        names = _names(folder) if folder.is_dir() else {folder.name}
+        if names and not names & {LOCK, CONFIG}:
+            raise OutputError(f"{folder} is not an empty folder; choose another --out")
     with claimed(folder / LOCK) as is_ours:
         if not is_ours:
             raise BusyError(f"another process trains in {folder}; wait for it, or stop it first")
         yield
+
+
+def require_new(folder: Path) -> None:
+    """Refuses a folder, claimed before, that holds more than the lock.
+
+    Raises:
+        OutputError: with the way out.
+    """
+    names = _names(folder) - {LOCK}
+    if CONFIG in names:
+        raise OutputError(
+            f"{folder} holds a run; choose another --out, remove it, or go on by `gcl train --resume {folder}`"
+        )
+    if names:
+        raise OutputError(f"{folder} is not an empty folder; choose another --out")
+
+
+def _names(folder: Path) -> set[str]:
+    return {child.name for child in folder.iterdir()}
 
 
 def build_method(spec: Any, graph_spec: GraphSpec, prepared: Prepared, streams: Streams) -> Method:

@@ -48,11 +48,14 @@ def train(
 ) -> Result:
     """Trains and evaluates every seed; seeds that a folder holds finished are read, unfinished ones are resumed.
 
-    ``seed_folders`` puts every seed in a folder ``seed-K`` of its own; by default where there are several.
+    ``seed_folders`` puts every seed in a folder ``seed-K`` of its own; by default where there are several, or such
+    folders are there.
     The folder is the caller's: see :func:`gcl.run.run_directory.claim`.
     """
     if seed_folders is None:
-        seed_folders = len(settings["seeds"]) > 1
+        seed_folders = len(settings["seeds"]) > 1 or (folder is not None and any(folder.glob("seed-*")))
+    if folder is not None and seed_folders:  # now, for whoever goes on after an early stop
+        (folder / f"seed-{settings['seeds'][0]}").mkdir(exist_ok=True)
     evaluators = resolve_evaluators(settings)
     kept = None if folder is None else folder / files.FLOORS
     floors, notes = kept_floors(kept, data.graph, settings, evaluators)

@@ -244,6 +244,11 @@ class Loop:
                     f"{type(self.method).__name__} gave the weight {weight} for batch {clock.batch} of epoch "
                     f"{clock.epoch}; a step's weight is a finite number of at least 0"
                 )
+            if not isinstance(output.loss, Tensor):
+                raise ConfigError(
+                    f"{type(self.method).__name__} gave a loss of type {type(output.loss).__name__}; a loss returns a "
+                    "tensor"
+                )
             if output.loss.numel() != 1 or not output.loss.requires_grad:
                 what = f"of shape {list(output.loss.shape)}" if output.loss.numel() != 1 else "without a gradient"
                 raise ConfigError(

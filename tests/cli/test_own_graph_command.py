@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +91,9 @@ class Other(torch.nn.Module):
 def test_parts_of_the_folder_that_the_command_runs_in(gcl, tmp_path):
     Path("mine.py").write_text(OWN_PARTS)
     Path("broken.py").write_text("import math\nmath.tau2\n")
+    Path("colorsys.py").write_text(OWN_PARTS)
+    Path("leaves.py").write_text("import sys\nsys.exit(3)\n")
+    Path("lazy.py").write_text("def __getattr__(name):\n    raise ImportError('not today')\n")
     Path("syntax.py").write_text("class Pull(:\n")
     Path("pandas").mkdir()  # no package that others would find here
     train = ("train", "grace", "karate", "trainer.epochs=2", "evaluate=none", "-q")
@@ -109,7 +114,12 @@ def test_parts_of_the_folder_that_the_command_runs_in(gcl, tmp_path):
         ),
         ("loss=syntax:Pull", "cannot be imported (SyntaxError"),
         ("loss=:Pull", "names no class; give package.module:Class"),
-        ("loss=mine:Pul", "unknown class 'Pul'; did you mean 'Pull'?"),
+        ("loss=mine:Pul", "mine.py has no class 'Pul'; did you mean 'Pull'?"),
+        ("loss=colorsys:Pull", "colorsys.py has no class 'Pull'; give another module"),  # Python's own comes first
+        ("loss=mine.py:Pull", "names a file; give the module, mine:Pull"),
+        ("loss=.mine:Pull", "names no class; give package.module:Class"),
+        ("loss=leaves:Pull", "cannot be imported (SystemExit: 3); mend the module"),
+        ("loss=lazy:Pull", "cannot be imported (ImportError: not today); mend the module"),
         ("loss=ours:Pull", "No module named 'ours'); install the module, or run where it lies"),
         ("augment.view1.edge=mine:Forgets", "Forgets.augment returned NoneType; return a View"),
     ):
@@ -162,6 +172,7 @@ def test_scales_that_do_not_compare_are_said(gcl, tmp_path):
     rows = "".join(f"p{at},{generator.normal():.3f}," + ",".join(map(str, flags[at])) + "\n" for at in range(40))
     (sparse / "features.csv").write_text(",".join(["id", "score", *(f"c{at}" for at in range(60))]) + "\n" + rows)
     done = gcl("train", "grace", sparse, "trainer.epochs=1", "--out", "flags", "-q")
+    assert done.code == 0, done.err
     assert "outweighs" not in done.err
     done = gcl("embed", "run", "--out", "z.csv")
     assert "of the graph without the held-out edges, `gcl embed RUN DATASET`" in done.out
@@ -169,13 +180,10 @@ def test_scales_that_do_not_compare_are_said(gcl, tmp_path):
     assert "without" not in done.out
 
 
-def test_runs_that_begin_in_one_second_have_folders_of_their_own(tmp_path, monkeypatch):
-    from gcl.cli import train
-
+def test_runs_that_are_started_together_have_folders_of_their_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(train.time, "strftime", lambda form: "20260101-000000")
-    found = []
-    for _ in range(3):
-        found.append(train.default_folder("grace", "karate", None))
-        found[-1].mkdir(parents=True)
-    assert [folder.name for folder in found] == [f"grace-karate-0-20260101-000000{end}" for end in ("", "-2", "-3")]
+    words = ("train", "grace", "karate", "trainer.epochs=1", "evaluate=none", "-q")
+    command = [sys.executable, "-c", "from gcl.cli.app import main; main()"]
+    started = [subprocess.Popen([*command, *words]) for _ in range(3)]
+    assert [process.wait() for process in started] == [0, 0, 0]
+    assert len(list((tmp_path / "runs").glob("grace-karate-0-*/report.json"))) == 3

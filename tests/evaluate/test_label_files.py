@@ -48,7 +48,7 @@ def test_joined_on_ids(tmp_path):
     with pytest.warns(UserWarning, match="no row for 2 of the 3 ids of the embeddings, first 'x'; they count as unl"):
         assert read_labels(path, ids=["x", "a", "y"]).tolist() == [-1, 0, -1]
     for wrong, said in (
-        (["b", "c", "d"], "'d', but 1 for other ids, first 'a'"),
+        (["b", "c", "d"], "'d', but 1 for other ids, first 'a'; check that both number the nodes alike"),
         (["00", "b", "c"], "'00', but 1 for"),
     ):
         shifted = write(tmp_path / "s.csv", "id,y\na,1\nb,0\nc,1\n")
@@ -56,6 +56,9 @@ def test_joined_on_ids(tmp_path):
             read_labels(shifted, ids=wrong)
     zeros = write(tmp_path / "s.csv", "id,y\n7,1\n8,0\n10,1\n")
     with pytest.raises(DataError, match="did you mean '007'"):
+        read_labels(zeros, ids=["007", "8", "10"])
+    zeros = write(tmp_path / "s.csv", "id,y\nzz,1\n7,1\n8,0\n10,1\n")
+    with pytest.raises(DataError, match="first 'zz'; did you mean '007'"):
         read_labels(zeros, ids=["007", "8", "10"])
     with pytest.raises(DataError, match=r"none of the 2 ids of the embeddings, such as 'x' \(it has 'a' and so on\)"):
         read_labels(path, ids=["x", "y"])

@@ -11,7 +11,7 @@ import torch
 import yaml
 
 import gcl
-from gcl.core.errors import ConfigError, DataError, OutputError
+from gcl.core.errors import BusyError, ConfigError, DataError, OutputError
 from gcl.core.files import claimed
 from gcl.data.cards import read_card
 from gcl.report.reproductions import reproductions
@@ -219,6 +219,62 @@ def test_what_another_process_is_at_is_passed_over(shipped, tmp_path):
     assert [each.name for each in (tmp_path / "out" / "records").iterdir()] == ["csgcl-node-karate.json"]
 
 
+def test_what_another_queue_finished_meanwhile_stays_in_the_record(shipped, tmp_path, monkeypatch):
+    """It is done between the choice and the lock, and this one reads the seeds after."""
+    few = {"hours": 0.5, "methods": ["grace"], "datasets": ["karate"]}
+    original, called = module.claim, []
+
+    def late(folder):
+        if not called:
+            called.append(folder)
+            gcl.reproduce("grace", "karate", out=folder, seeds=2)
+        return original(folder)
+
+    monkeypatch.setattr(module, "claim", late)
+    assert "| 2 of 2 |" in reproduce_all(tmp_path / "out", **few).read_text()
+    record = json.loads((tmp_path / "out" / "records" / "grace-node-karate.json").read_text())
+    assert record["seeds"] == [0, 1]
+
+
+def test_what_is_looked_at_while_a_config_is_written_is_busy(shipped, tmp_path):
+    folder = tmp_path / "out" / "grace-karate"
+    folder.mkdir(parents=True)
+    (folder / ".config.yaml.x8").write_text("half of it")
+    said = []
+    with claimed(folder / ".lock"):
+        reproduce_all(tmp_path / "out", hours=0.5, methods=["grace"], datasets=["karate"], say=said.append)
+        with pytest.raises(BusyError):
+            gcl.pipeline("grace", "karate", out=folder)
+    assert "passed over: grace on node/karate, which another process is at" in said
+    assert not any(line.startswith("failed") for line in said)
+
+
+def test_a_folder_with_other_files_gets_no_lock(shipped, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("mine")
+    for begin in (gcl.reproduce, gcl.pipeline):
+        with pytest.raises(OutputError, match="is not an empty folder"):
+            begin("grace", "karate", out=tmp_path / "mine")
+    assert [each.name for each in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
+    (tmp_path / "mine" / "thesis.tex").rename(tmp_path / "mine" / ".lock")
+    gcl.reproduce("grace", "karate", out=tmp_path / "mine", seeds=1)
+    assert (tmp_path / "mine" / ".lock").read_text() == "mine"
+
+
+def test_one_seed_goes_on_in_its_own_folder(shipped, tmp_path, monkeypatch):
+    asked = ("grace", "karate")
+    gcl.reproduce(*asked, out=tmp_path / "run", seeds=1)
+    whole = (tmp_path / "run" / "seed-0" / "model.safetensors").read_bytes()
+    gcl.resume(tmp_path / "run")
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+    with monkeypatch.context() as patch:  # stopped before the first seed began
+        patch.setattr("gcl.run.training.resolve_evaluators", lambda settings: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            gcl.reproduce(*asked, out=tmp_path / "again", seeds=1)
+    gcl.resume(tmp_path / "again")
+    assert (tmp_path / "again" / "seed-0" / "model.safetensors").read_bytes() == whole
+
+
 def test_an_interrupted_queue_writes_what_it_has(shipped, tmp_path, monkeypatch):
     original, calls = module.run_planned, []
 
@@ -410,8 +466,10 @@ def test_a_folder_in_use_is_not_trained_in_twice(shipped, tmp_path):
         with pytest.raises(OutputError, match="another process trains in"):
             gcl.reproduce("grace", "karate", out=tmp_path / "run")
         assert [(tmp_path / "run" / name).read_bytes() for name in ("report.json", "config.yaml")] == before
-        with pytest.raises(OutputError, match="holds a run"):
+        with pytest.raises(BusyError):
             gcl.pipeline("grace", "karate", out=tmp_path / "run", trainer={"epochs": 1})
+    with pytest.raises(OutputError, match="holds a run"):
+        gcl.pipeline("grace", "karate", out=tmp_path / "run", trainer={"epochs": 1})
     gcl.resume(tmp_path / "run")
 
 

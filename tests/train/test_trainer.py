@@ -355,6 +355,19 @@ def test_non_finite_gradient_is_found_although_the_loss_is_finite():
         Trainer(epochs=1, device="cpu").fit(Root([0.0]), tiny_graph(), streams=Streams(0), progress=False)
 
 
+@pytest.mark.parametrize(
+    ("loss", "said"),
+    [(0.5, "of type float"), (torch.zeros(2), r"of shape \[2\]"), (torch.zeros(()), "without a gradient")],
+)
+def test_what_is_no_loss_is_said(loss, said):
+    class Wrong(Scripted):
+        def training_step(self, batch, clock, streams):
+            return StepOutput(loss)
+
+    with pytest.raises(ConfigError, match=f"Wrong gave a loss {said}"):
+        Trainer(epochs=1, device="cpu").fit(Wrong([0.0]), tiny_graph(), streams=Streams(0), progress=False)
+
+
 def test_huge_finite_gradient_is_no_error():
     class Huge(Scripted):
         def training_step(self, batch, clock, streams):
