@@ -1,7 +1,8 @@
 """Recommenders by one protocol, everything chosen on validation alone.
 
     python -m benchmarks.recommender_study lastfm ml100k --out study [--methods ...] [--seeds 3]
-    python -m benchmarks.recommender_study ml1m --out study --as ml100k --minutes 6
+    python -m benchmarks.recommender_study ml1m --out study --as ml100k --learning-rates 1e-3 5e-3 --minutes 6 \
+        --validate-every 1
     python -m benchmarks.recommender_study yelp2018 --out study --methods lightgcn lightgcl --seeds 1 --minutes 60 \
         --validate-every 1 --published --set lightgcl.anchors=1024
     python -m benchmarks.recommender_study lastfm ml100k --out study --table
@@ -9,8 +10,8 @@
 On the first seed each method is tried with every learning rate (``--learning-rates``) and the weight of its contrast
 that its paper takes, then, with the best of them, with the other weights (0.01, 0.05); of a method without contrast it
 is the weight of its penalty (1e-3, 1e-5 beside the paper's 1e-4). The setting of the best validation NDCG@20 is trained
-with all seeds. ``--published`` tries the learning rates alone, ``--as ml100k`` takes what was chosen on that dataset,
-also on itself: ``ml100k --as ml100k --set sgl.l2=1e-3 --seeds 1`` changes one thing of it.
+with all seeds. ``--published`` tries the learning rates alone. ``--as ml100k`` takes what was chosen on that dataset,
+or of it the weight alone where learning rates are given; ``ml100k --as ml100k --set sgl.l2=1e-3`` changes one thing.
 
 A run ends after ``--epochs``, after ``--minutes`` of training and validation, or after ``--patience`` validations
 without a better one, and takes the weights of its best validation NDCG@20. With ``--minutes`` there is no patience
@@ -172,10 +173,12 @@ class Study:
 
     def _trials(self) -> Iterator[Any]:
         name, published = PUBLISHED[self.method]
+        rates = self.given.learning_rates
         if self.given.like:
-            yield lambda _: [_chosen_on(self.given.records, self.given.like, self.method, self.fixed)]
+            chosen = _chosen_on(self.given.records, self.given.like, self.method, self.fixed)
+            yield lambda _: [{**chosen, "learning_rate": rate} for rate in rates or [chosen["learning_rate"]]]
             return
-        yield lambda _: [{"learning_rate": rate, name: published} for rate in self.given.learning_rates]
+        yield lambda _: [{"learning_rate": rate, name: published} for rate in rates or LEARNING_RATES]
         if not self.given.published:
             yield lambda trials: [{**self._best(trials), name: value} for value in OTHERS[name]]
 
@@ -193,7 +196,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--records", type=Path, default=RECORDS)
     parser.add_argument("--methods", nargs="+", default=list(LABELS), choices=list(LABELS))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--learning-rates", type=float, nargs="+", default=LEARNING_RATES)
+    parser.add_argument("--learning-rates", type=float, nargs="+", help="to try [1e-3 5e-3, none with --as]")
     parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--minutes", type=float, help="of training and validation, for each run")
     parser.add_argument("--patience", type=int, help=f"validations [{PATIENCE}, none with --minutes]")
@@ -248,9 +251,11 @@ def _check(studies: Sequence[Study]) -> None:
     """Refuses what cannot work before the first run; settings that trials find are checked with the papers' values."""
     for study in studies:
         name, published = PUBLISHED[study.method]
-        setting = {"learning_rate": study.given.learning_rates[0], name: published}
+        setting = {"learning_rate": LEARNING_RATES[0], name: published}
         if study.given.like:
             setting = _chosen_on(study.given.records, study.given.like, study.method, study.fixed)
+        if study.given.learning_rates:
+            setting["learning_rate"] = study.given.learning_rates[0]
         overrides = study.job(setting, 0).overrides
         settings, data = configure(study.method, study.dataset, overrides=overrides)
         check(settings, data)

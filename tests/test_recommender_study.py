@@ -91,6 +91,10 @@ def test_what_was_chosen_on_one_dataset_serves_another(study, capsys):
     assert tried(calls, "l2") == [(0.02, 1e-4, 0), (0.02, 1e-4, 1)]
     assert [options["trainer"]["patience"] for _, _, options in calls] == [None, None]
     assert {options["trainer"]["max_minutes"] for _, _, options in calls} == {5}
+    _, calls = study(
+        "ml100k", "--methods", "bpr_mf", "--seeds", "1", "--as", "lastfm", "--learning-rates", "0.02", "0.04"
+    )
+    assert tried(calls, "l2") == [(0.02, 1e-4, 0), (0.04, 1e-4, 0)]
 
 
 def test_one_thing_is_changed_of_what_was_chosen(study):
