@@ -202,7 +202,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--patience", type=int, help=f"validations [{PATIENCE}, none with --minutes]")
     parser.add_argument("--validate-every", type=int, default=VALIDATE_EVERY, help="epochs")
     parser.add_argument("--published", action="store_true", help="try no other weight than the papers'")
-    parser.add_argument("--as", dest="like", metavar="DATASET", help="no trials: what was chosen there")
+    parser.add_argument("--as", dest="like", metavar="DATASET", help="what was chosen there, in place of trials")
     parser.add_argument("--set", nargs="*", default=[], metavar="METHOD.NAME=VALUE", help="settings beside the trials")
     parser.add_argument("--table", action="store_true", help="train nothing")
     given = parser.parse_args(arguments)

@@ -18,6 +18,8 @@ from gcl.data.repeats import first_repeat
 from gcl.data.table_columns import label_column, label_id_column
 from gcl.data.tables import TEXT, read_array, read_text
 
+TRIED = 100  # ids that are asked for lost zeros, each of all that are known
+
 
 def read_labels(
     path: str | os.PathLike[str], ids: Sequence[str] | None = None, *, num_nodes: int | None = None
@@ -160,8 +162,8 @@ def _join(path: Path, labels: np.ndarray, names: list[str], ids: Sequence[str] |
 
 
 def _mend(others: list[str], known: set[str]) -> str:
-    hint = next((hint for name in others if (hint := lost_zeros(name, known))), None)
-    return hint or (
+    hints = (lost_zeros(name, known) for name in others[:TRIED])
+    return next(filter(None, hints), None) or (
         "check that both number the nodes alike (from 0 or from 1); where they do, write -1 as the label of each node "
         "that has none"
     )

@@ -189,18 +189,18 @@ def resume(
         folder = folder.parent  # one seed of several was named
     if not (folder / files.CONFIG).is_file():
         raise ConfigError(f"{folder} holds no run (no {files.CONFIG}); give the folder that `gcl train` wrote")
-    settings = files.read_config(folder / files.CONFIG)
-    reference = dataset if dataset is not None else settings["dataset"]
-    if reference is None:
-        raise ConfigError(f"{folder} was trained on a graph in memory; give it again as dataset=")
-    data = load_dataset(
-        reference,
-        kind=files.kind_of(settings),
-        data_root=data_root or settings["data_root"],
-        interactions=settings.get("interactions"),
-        metapath=settings.get("metapath"),
-    )
     with files.claim(folder):
+        settings = files.read_config(folder / files.CONFIG)
+        reference = dataset if dataset is not None else settings["dataset"]
+        if reference is None:
+            raise ConfigError(f"{folder} was trained on a graph in memory; give it again as dataset=")
+        data = load_dataset(
+            reference,
+            kind=files.kind_of(settings),
+            data_root=data_root or settings["data_root"],
+            interactions=settings.get("interactions"),
+            metapath=settings.get("metapath"),
+        )
         return train(settings, data, folder, progress=progress)
 
 

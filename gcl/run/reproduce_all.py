@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from gcl.core.errors import BusyError, ConfigError, DataError, GCLError, OutputError
 from gcl.core.files import atomic_write, write_json
@@ -125,6 +126,17 @@ def _check_records(folder: Path, queue: Sequence[Experiment]) -> None:
             )
 
 
+class _NoRecordError(OutputError):
+    """A record that cannot be written, without which hours of training would be for nothing."""
+
+
+def _write_record(path: Path, record: Mapping[str, Any]) -> None:
+    try:
+        write_json(path, record)
+    except OSError as error:
+        raise _NoRecordError(f"{path} cannot be written ({error}); make room, or choose another --records") from error
+
+
 def _next(queue: Sequence[Experiment], say: Say) -> Experiment | None:
     """The experiment whose next seed gives most for the time, of those that can be run here."""
     found: list[tuple[float, Experiment]] = []
@@ -153,9 +165,11 @@ def _take_up(experiment: Experiment, records: Path, data_root: str | Path | None
                 experiment.name, experiment.dataset, seeds=experiment.finished, data_root=data_root
             )
             result, comparison, _ = run_planned(settings, data, experiment.folder)
-            write_json(path, record_of(experiment, result, comparison))
+            _write_record(path, record_of(experiment, result, comparison))
     except BusyError:  # the other one writes it, or the next seed says so
         return
+    except _NoRecordError:
+        raise
     except Exception as error:  # one experiment is not to end the queue
         experiment.refused = _sentence(error)
         say(f"failed: {experiment.title}: {experiment.refused}")
@@ -175,7 +189,7 @@ def _run(
             with stop_after(left, training=max(SHORTEST_SLICE, 2 * expected)):
                 settings, data = planned(experiment.name, experiment.dataset, seeds=seeds, data_root=data_root)
                 result, comparison, _ = run_planned(settings, data, experiment.folder, progress=progress)
-            write_json(records / f"{experiment.key}.json", record_of(experiment, result, comparison))
+            _write_record(records / f"{experiment.key}.json", record_of(experiment, result, comparison))
     except OutOfTime:
         say(f"{experiment.title}, seed {seed}: goes on later")
         return False
@@ -183,6 +197,8 @@ def _run(
         experiment.taken = True
         say(f"passed over: {experiment.title}, which another process is at")
         return False
+    except _NoRecordError:
+        raise
     except Exception as error:  # one experiment is not to end the queue
         experiment.refused = _sentence(error)
         say(f"failed: {experiment.title}: {experiment.refused}")

@@ -53,7 +53,8 @@ def train(
     The folder is the caller's: see :func:`gcl.run.run_directory.claim`.
     """
     if seed_folders is None:
-        seed_folders = len(settings["seeds"]) > 1 or (folder is not None and any(folder.glob("seed-*")))
+        places = [] if folder is None else [folder / f"seed-{seed}" for seed in settings["seeds"]]
+        seed_folders = len(settings["seeds"]) > 1 or any(place.is_dir() for place in places)
     if folder is not None and seed_folders:  # now, for whoever goes on after an early stop
         (folder / f"seed-{settings['seeds'][0]}").mkdir(exist_ok=True)
     evaluators = resolve_evaluators(settings)

@@ -8,7 +8,7 @@ import gcl
 from gcl.core.classes import find_class
 from gcl.core.errors import CheckpointError, ConfigError
 from gcl.data.names import find_name
-from gcl.run.reproduce import _claim, planned
+from gcl.run.reproduce import _begin, planned
 from gcl.run.settings import experiment_file, experiment_method, read_yaml, settle, write_yaml
 
 SHIPPED = sorted(
@@ -68,16 +68,17 @@ def test_a_reproduction_is_checked_as_a_whole_without_running_it(data_root, tmp_
 def test_runs_that_an_earlier_version_began_go_on(tmp_path):
     """It knew fewer options: those that it lacked have their defaults, and its own words stay."""
     settings = settle("pamc", "karate", overrides={})
-    _claim(tmp_path / "run", settings)
+    (tmp_path / "run").mkdir()
+    _begin(tmp_path / "run", settings)
     recorded = read_yaml(tmp_path / "run" / "config.yaml")
     del recorded["method"]["num_walks"], recorded["trainer"]["max_minutes"]
     del recorded["evaluate"]["clustering"]["embedding"]
     write_yaml(tmp_path / "run" / "config.yaml", recorded)
-    used = _claim(tmp_path / "run", {**settings, "seeds": [0, 1]})
+    used = _begin(tmp_path / "run", {**settings, "seeds": [0, 1]})
     assert used["method"] == recorded["method"]
     assert "num_walks" not in used["method"]
     assert (used["trainer"], used["seeds"]) == (recorded["trainer"], [0, 1])
     for other in ({"num_walks": 7}, {"order": 3}):
         changed = settle("pamc", "karate", overrides=other)
         with pytest.raises(CheckpointError, match="other settings"):
-            _claim(tmp_path / "run", changed)
+            _begin(tmp_path / "run", changed)

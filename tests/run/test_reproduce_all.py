@@ -275,6 +275,16 @@ def test_one_seed_goes_on_in_its_own_folder(shipped, tmp_path, monkeypatch):
     assert (tmp_path / "again" / "seed-0" / "model.safetensors").read_bytes() == whole
 
 
+def test_a_record_that_cannot_be_written_ends_the_queue(shipped, tmp_path, monkeypatch):
+    def full(path, record):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module, "write_json", full)
+    for _ in range(2):  # trains; then takes up what was trained
+        with pytest.raises(OutputError, match=r"grace-node-karate.json cannot be written .*No space left"):
+            reproduce_all(tmp_path / "out", hours=0.5, methods=["grace"], datasets=["karate"])
+
+
 def test_an_interrupted_queue_writes_what_it_has(shipped, tmp_path, monkeypatch):
     original, calls = module.run_planned, []
 
