@@ -31,9 +31,8 @@ def find_class(slot: str, name: str) -> type:
     if not module_name or not class_name or module_name.startswith("."):
         raise ConfigError(f"{slot} {name!r} names no class; give package.module:Class")
     if module_name.endswith(".py"):
-        raise ConfigError(
-            f"{slot} {name!r} names a file; give the module, {module_name[:-3].replace('/', '.')}:{class_name}"
-        )
+        stem = module_name.rpartition("/")[2][:-3]
+        raise ConfigError(f"{slot} {name!r} names a file; give the module, {stem}:{class_name}, and run where it lies")
     try:
         module = _import(module_name)
         found = getattr(module, class_name, None)

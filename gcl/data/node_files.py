@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -138,18 +138,14 @@ def look_up(
 
 def mend_of(name: str, known: Collection[str]) -> str:
     """What to do about an id that is not known."""
-    return lost_zeros(name, known) or "add the row or drop the line"
+    return lost_zeros([name], known) or "add the row or drop the line"
 
 
-def lost_zeros(name: str, known: Collection[str]) -> str | None:
-    """A question whether an id that is not known is another with more or fewer zeros in front, where there is one."""
-    if not name.isdecimal():
-        return None
-    bare = name.lstrip("0") or "0"  # a spreadsheet takes zeros away
-    padded = next(
-        (each for each in known if each != name and each.isdecimal() and (each.lstrip("0") or "0") == bare), None
-    )
-    return None if padded is None else f"did you mean {padded!r}? Zeros in front are part of an id"
+def lost_zeros(names: Iterable[str], known: Iterable[str]) -> str | None:
+    """A question whether an unknown id is a known one but for zeros in front, for the first that is; else ``None``."""
+    bare = {name.lstrip("0"): name for name in known if name.isdecimal()}  # a spreadsheet takes zeros away
+    found = next((bare[name.lstrip("0")] for name in names if name.isdecimal() and name.lstrip("0") in bare), None)
+    return None if found is None else f"did you mean {found!r}? Zeros in front are part of an id"
 
 
 def within(

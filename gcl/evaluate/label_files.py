@@ -18,8 +18,6 @@ from gcl.data.repeats import first_repeat
 from gcl.data.table_columns import label_column, label_id_column
 from gcl.data.tables import TEXT, read_array, read_text
 
-TRIED = 100  # ids that are asked for lost zeros, each of all that are known
-
 
 def read_labels(
     path: str | os.PathLike[str], ids: Sequence[str] | None = None, *, num_nodes: int | None = None
@@ -148,9 +146,13 @@ def _join(path: Path, labels: np.ndarray, names: list[str], ids: Sequence[str] |
     known = {*ids}
     others = [name for name in names if name not in known]
     if absent and others:  # a shift by one, or lost zeros, would put labels on other nodes
+        mend = lost_zeros(others, absent) or (
+            "check that both number the nodes alike (from 0 or from 1); where they do, write -1 as the label of each "
+            "node that has none"
+        )
         raise DataError(
             f"{path} has no row for {len(absent)} of the {len(ids)} ids of the embeddings, first {absent[0]!r}, but "
-            f"{len(others)} for other ids, first {others[0]!r}; {_mend(others, known)}"
+            f"{len(others)} for other ids, first {others[0]!r}; {mend}"
         )
     if absent:
         warnings.warn(
@@ -159,14 +161,6 @@ def _join(path: Path, labels: np.ndarray, names: list[str], ids: Sequence[str] |
             stacklevel=2,
         )
     return np.array([labels[place[name]] if name in place else -1 for name in ids], dtype=labels.dtype)
-
-
-def _mend(others: list[str], known: set[str]) -> str:
-    hints = (lost_zeros(name, known) for name in others[:TRIED])
-    return next(filter(None, hints), None) or (
-        "check that both number the nodes alike (from 0 or from 1); where they do, write -1 as the label of each node "
-        "that has none"
-    )
 
 
 def _whole(path: Path, labels: np.ndarray) -> np.ndarray:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 from gcl.core.errors import BusyError, ConfigError, DataError, GCLError, OutputError
 from gcl.core.files import atomic_write, write_json
@@ -126,17 +126,6 @@ def _check_records(folder: Path, queue: Sequence[Experiment]) -> None:
             )
 
 
-class _NoRecordError(OutputError):
-    """A record that cannot be written, without which hours of training would be for nothing."""
-
-
-def _write_record(path: Path, record: Mapping[str, Any]) -> None:
-    try:
-        write_json(path, record)
-    except OSError as error:
-        raise _NoRecordError(f"{path} cannot be written ({error}); make room, or choose another --records") from error
-
-
 def _next(queue: Sequence[Experiment], say: Say) -> Experiment | None:
     """The experiment whose next seed gives most for the time, of those that can be run here."""
     found: list[tuple[float, Experiment]] = []
@@ -159,28 +148,30 @@ def _take_up(experiment: Experiment, records: Path, data_root: str | Path | None
                   and record["dataset"] == experiment.dataset), None)  # fmt: skip
     if experiment.refused or not finished or (known is not None and {*finished} <= {*known["seeds"]}):
         return
-    try:
-        with claim(experiment.folder):
+    with ExitStack() as held:
+        try:
+            held.enter_context(claim(experiment.folder))
             settings, data = planned(
                 experiment.name, experiment.dataset, seeds=experiment.finished, data_root=data_root
             )
             result, comparison, _ = run_planned(settings, data, experiment.folder)
-            _write_record(path, record_of(experiment, result, comparison))
-    except BusyError:  # the other one writes it, or the next seed says so
-        return
-    except _NoRecordError:
-        raise
-    except Exception as error:  # one experiment is not to end the queue
-        experiment.refused = _sentence(error)
-        say(f"failed: {experiment.title}: {experiment.refused}")
+            record = record_of(experiment, result, comparison)
+        except BusyError:  # the other one writes it, or the next seed says so
+            return
+        except Exception as error:  # one experiment is not to end the queue
+            experiment.refused = _sentence(error)
+            say(f"failed: {experiment.title}: {experiment.refused}")
+            return
+        write_json(path, record)  # without which training would be for nothing
 
 
 def _run(
     experiment: Experiment, left: float, records: Path, data_root: str | Path | None, progress: bool | None, say: Say
 ) -> bool:
     """The next seed of an experiment, for a while, and its record; whether it is finished."""
-    try:
-        with claim(experiment.folder):
+    with ExitStack() as held:
+        try:
+            held.enter_context(claim(experiment.folder))
             seed, seeds, expected = experiment.next_seed, experiment.finished, 0.0
             if seed is not None:  # else another process has done it meanwhile, perhaps without a record
                 expected = experiment.seconds_left(read_card(experiment.dataset))
@@ -189,20 +180,19 @@ def _run(
             with stop_after(left, training=max(SHORTEST_SLICE, 2 * expected)):
                 settings, data = planned(experiment.name, experiment.dataset, seeds=seeds, data_root=data_root)
                 result, comparison, _ = run_planned(settings, data, experiment.folder, progress=progress)
-            _write_record(records / f"{experiment.key}.json", record_of(experiment, result, comparison))
-    except OutOfTime:
-        say(f"{experiment.title}, seed {seed}: goes on later")
-        return False
-    except BusyError:
-        experiment.taken = True
-        say(f"passed over: {experiment.title}, which another process is at")
-        return False
-    except _NoRecordError:
-        raise
-    except Exception as error:  # one experiment is not to end the queue
-        experiment.refused = _sentence(error)
-        say(f"failed: {experiment.title}: {experiment.refused}")
-        return False
+            record = record_of(experiment, result, comparison)
+        except OutOfTime:
+            say(f"{experiment.title}, seed {seed}: goes on later")
+            return False
+        except BusyError:
+            experiment.taken = True
+            say(f"passed over: {experiment.title}, which another process is at")
+            return False
+        except Exception as error:  # one experiment is not to end the queue
+            experiment.refused = _sentence(error)
+            say(f"failed: {experiment.title}: {experiment.refused}")
+            return False
+        write_json(records / f"{experiment.key}.json", record)
     for line in comparison:
         say(
             f"{experiment.title}, {line['evaluate']} {line['metric']}: paper {line['paper']:.2f}, ours "

@@ -117,6 +117,7 @@ def test_parts_of_the_folder_that_the_command_runs_in(gcl, tmp_path):
         ("loss=mine:Pul", "mine.py has no class 'Pul'; did you mean 'Pull'?"),
         ("loss=colorsys:Pull", "colorsys.py has no class 'Pull'; give another module"),  # Python's own comes first
         ("loss=mine.py:Pull", "names a file; give the module, mine:Pull"),
+        ("loss=/home/me/mine.py:Pull", "give the module, mine:Pull, and run where it lies"),
         ("loss=.mine:Pull", "names no class; give package.module:Class"),
         ("loss=leaves:Pull", "cannot be imported (SystemExit: 3); mend the module"),
         ("loss=lazy:Pull", "cannot be imported (ImportError: not today); mend the module"),
