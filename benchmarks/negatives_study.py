@@ -8,16 +8,24 @@ trains each variant (or those named) with GRACE's settings for the dataset and g
 splits), seconds an epoch and peak memory of the process that trained it. Then it trains with all pairs once more, and
 at a few epochs compares the gradient of each variant's negative term with the exact one, by cosine, at the projections
 of two fresh views. One record a run goes to ``--records``, by default ``experiments/results/negatives``; what has a
-record of as many epochs is not run again, and an unfinished run in ``--out`` is resumed. Times count only where nothing
-else runs.
+record of as many epochs is not run again, and an unfinished run in ``--out`` is resumed. The method before training is
+scored for every seed, and what needs no training once. Times of these runs count only where nothing else runs; then
+
+    python -m benchmarks.negatives_study node/cora --out study --cost 10
+
+takes them apart: in three rounds each variant trains so many epochs in a process of its own, and the table has the
+median over the rounds of the median epoch but the first, and the largest peak memory.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import statistics
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +33,7 @@ import torch
 from torch import Tensor
 
 import gcl
+from benchmarks.study import percent
 from gcl.core.context import LossContext
 from gcl.core.files import write_json
 from gcl.core.resolve import resolve
@@ -39,6 +48,8 @@ from gcl.train.trainer import Trainer
 
 RECORDS = Path(__file__).resolve().parent.parent / "experiments" / "results" / "negatives"
 EPOCHS = (1, 10, 50, 100, 200, 400, 800)
+EVALUATE = {"classification": {"name": "classification", "splits": "random-10/10/80"}}
+ROUNDS = 3
 EXACT = "all pairs"
 
 
@@ -68,10 +79,14 @@ def main() -> None:
     parser.add_argument(
         "--variants", nargs="+", metavar="VARIANT", help="only these, without the comparison of gradients"
     )
+    parser.add_argument("--cost", type=int, metavar="EPOCHS", help="only time so many epochs of each variant, by turns")
     parser.add_argument("--one", nargs=2, metavar=("VARIANT", "SEED"), help="train this alone and print its record")
     given = parser.parse_args()
+    if given.cost is not None and given.cost < 2:
+        parser.error("--cost needs at least 2 epochs, for the first does not count")
     if given.one:
-        print(json.dumps(train(given, given.one[0], int(given.one[1]))))
+        name, seed = given.one[0], int(given.one[1])
+        print(json.dumps(train(given, name, seed) if given.cost is None else time(given, name, seed)))
         return
     known_names = variants(given.clusters)
     for name in given.variants or ():
@@ -80,8 +95,19 @@ def main() -> None:
     path = given.records / f"{given.dataset.rpartition('/')[2]}.json"
     record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"runs": [], "cosines": {}}
     epochs = planned_epochs(given)
+    if given.cost is not None:
+        names = given.variants or list(known_names)
+        costs = [apart(name, seed) for seed in range(ROUNDS) for name in names]
+        record["costs"] = [cost for cost in record.get("costs", ()) if cost["variant"] not in names] + costs
+        write_json(path, record)
+        print("\n".join(table(record, epochs)))
+        return
     done = {(run["variant"], run["seed"], run["planned_epochs"]) for run in record["runs"]}
     for seed in range(given.seeds):
+        if str(seed) not in record.setdefault("untrained", {}):
+            scores = floors(given, seed)
+            record["untrained"][str(seed)] = scores.pop("untrained")
+            record.setdefault("floors", {}).update(scores)
         for name in given.variants or known_names:
             if (name, seed, epochs) not in done:
                 record["runs"].append(apart(name, seed))
@@ -96,7 +122,8 @@ def main() -> None:
 def apart(name: str, seed: int) -> dict[str, Any]:
     """One run in a process of its own, for its memory."""
     command = [sys.executable, "-m", "benchmarks.negatives_study", *sys.argv[1:], "--one", name, str(seed)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = {"THP_MEM_ALLOC_ENABLE": "1", **os.environ}  # as the command gcl does
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         raise SystemExit(done.stderr[-2000:])
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -116,7 +143,7 @@ def train(given: argparse.Namespace, name: str, seed: int) -> dict[str, Any]:
             given.dataset,
             seeds=[seed],
             floors=False,
-            evaluate={"classification": {"name": "classification", "splits": "random-10/10/80"}},
+            evaluate=EVALUATE,
             progress=False,
             out=folder,
             **merged(given, name),
@@ -131,6 +158,37 @@ def train(given: argparse.Namespace, name: str, seed: int) -> dict[str, Any]:
         "seconds": run.cost["seconds"]["train"],
         "peak_memory_bytes": run.cost["peak_memory_bytes"],
         "environment": {key: environment[key] for key in ("commit", "processor", "threads")},
+    }
+
+
+def time(given: argparse.Namespace, name: str, seed: int) -> dict[str, Any]:
+    """Seconds of an epoch of one variant, and the peak memory of this process."""
+    options = merged(given, name)
+    options["trainer"] = {"epochs": given.cost}
+    with tempfile.TemporaryDirectory() as folder:
+        result = gcl.pipeline(
+            "grace", given.dataset, seeds=[seed], floors=False, evaluate=False, progress=False, out=folder, **options
+        )
+        (log,) = Path(folder).rglob("metrics.jsonl")
+        epochs = [json.loads(line)["timing"]["seconds"] for line in log.read_text(encoding="utf-8").splitlines()]
+    environment = describe_environment()
+    return {
+        "variant": name,
+        "seed": seed,
+        "epochs": given.cost,
+        "seconds_per_epoch": statistics.median(epochs[1:]),
+        "peak_memory_bytes": result.runs[0].cost["peak_memory_bytes"],
+        "environment": {key: environment[key] for key in ("commit", "processor", "threads")},
+    }
+
+
+def floors(given: argparse.Namespace, seed: int) -> dict[str, float]:
+    """Accuracy of the method before training, and of what needs none."""
+    result = gcl.pipeline(
+        "grace", given.dataset, seeds=[seed], trainer={"epochs": 0}, evaluate=EVALUATE, progress=False
+    )
+    return {
+        name: report.mean("accuracy") for name, report in result.scores["classification"].items() if name != "trained"
     }
 
 
@@ -207,16 +265,22 @@ def table(record: dict[str, Any], epochs: int) -> list[str]:
         "| negatives | accuracy | s an epoch | MiB | cosine with the exact gradient, by epoch |",
         "| --- | ---: | ---: | ---: | --- |",
     ]
+    lines += [f"| {name} | {percent([value])} | | | |" for name, value in record.get("floors", {}).items()]
+    if record.get("untrained"):
+        lines.append(f"| untrained | {percent(list(record['untrained'].values()))} | | | |")
     chosen = [run for run in record["runs"] if run["planned_epochs"] == epochs]
     cosines_of = record["cosines"].get(str(epochs), {})
     for name in dict.fromkeys(run["variant"] for run in chosen):
         runs = [run for run in chosen if run["variant"] == name]
-        accuracy = torch.tensor([100 * run["accuracy"] for run in runs])
-        spread = f" ± {float(accuracy.std()):.2f}" if len(runs) > 1 else ""
         seconds = min(run["seconds"] / max(run["epochs"], 1) for run in runs)
         memory = max(run["peak_memory_bytes"] for run in runs) / 2**20
+        apart = [cost for cost in record.get("costs", ()) if cost["variant"] == name]
+        if apart:
+            seconds = statistics.median(cost["seconds_per_epoch"] for cost in apart)
+            memory = max(cost["peak_memory_bytes"] for cost in apart) / 2**20
         along = ", ".join(f"{epoch}: {value:.2f}" for epoch, value in cosines_of.get(name, {}).items())
-        lines.append(f"| {name} | {float(accuracy.mean()):.2f}{spread} | {seconds:.3f} | {memory:.0f} | {along} |")
+        accuracy = percent([run["accuracy"] for run in runs])
+        lines.append(f"| {name} | {accuracy} | {seconds:.3f} | {memory:.0f} | {along} |")
     return lines
 
 

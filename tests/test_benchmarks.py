@@ -249,6 +249,37 @@ def test_the_study_of_negatives_knows_its_runs_by_their_epochs(tmp_path, monkeyp
     assert set(record["cosines"]) == {"10", "200"}
     assert "| all pairs | 20.00 |" in "\n".join(negatives_study.table(record, 200))
     assert len(study("--clusters", "9")) == 3  # two variants, and cosines with them
+    assert set(record["untrained"]) == {"0"}
+    assert "| raw features | " in "\n".join(negatives_study.table(record, 200))
+
+
+def test_the_study_of_negatives_times_its_variants_by_turns(tmp_path, monkeypatch):
+    from benchmarks import negatives_study
+
+    command = ["study", "node/karate", "--out", str(tmp_path / "out"), "--records", str(tmp_path), "--cost", "3"]
+    options = ["--variants", "all pairs", "blocks, communities"]
+    monkeypatch.setattr(negatives_study, "ROUNDS", 2)
+    monkeypatch.setattr(sys, "argv", [*command, *options])
+    negatives_study.main()
+    costs = json.loads((tmp_path / "karate.json").read_text())["costs"]
+    assert [(cost["variant"], cost["seed"]) for cost in costs] == [
+        ("all pairs", 0), ("blocks, communities", 0), ("all pairs", 1), ("blocks, communities", 1),
+    ]  # fmt: skip
+    for cost in costs:
+        assert cost["seconds_per_epoch"] > 0
+        assert cost["peak_memory_bytes"] > 2**20
+    monkeypatch.setattr(sys, "argv", [*command[:-1], "1"])
+    with pytest.raises(SystemExit):
+        negatives_study.main()
+
+    costs[0] |= {"seconds_per_epoch": 7.0}
+    costs[2] |= {"seconds_per_epoch": 9.0}
+    run = {
+        "variant": "all pairs", "planned_epochs": 5, "accuracy": 0.5, "epochs": 5, "seconds": 1.0,
+        "peak_memory_bytes": 0,
+    }  # fmt: skip
+    record = {"runs": [run], "cosines": {}, "costs": costs}
+    assert "| all pairs | 50.00 | 8.000 |" in negatives_study.table(record, 5)[-1]
 
 
 def test_the_study_of_negatives_resumes_an_unfinished_run(tmp_path, monkeypatch):
