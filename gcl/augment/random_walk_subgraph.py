@@ -8,9 +8,9 @@ import torch
 from torch import Generator
 
 from gcl.augment.augmenter import Augmenter
-from gcl.core.adjacency import Adjacency
 from gcl.core.errors import ConfigError
 from gcl.core.view import View
+from gcl.ops.random_walk import RandomWalk
 
 
 class RandomWalkSubgraph(Augmenter):
@@ -41,34 +41,11 @@ class RandomWalkSubgraph(Augmenter):
 
     def augment(self, view: View, generator: Generator | None) -> View:
         """The view without the nodes that were not visited, on top of those dropped before."""
-        step = _Steps(view.relation(), generator)
+        walk = RandomWalk(view.relation())
         alive = torch.arange(view.num_nodes, device=view.device)
         if view.node_mask is not None:
             alive = alive[view.node_mask]
         order = torch.randperm(alive.numel(), generator=generator, device=view.device)
-        at = alive[order[: self.num_roots]]
-        visited = torch.zeros(view.num_nodes, dtype=torch.bool, device=view.device)
-        visited[at] = True
-        for _ in range(self.walk_length):
-            at = step(at)
-            visited[at] = True
+        roots = alive[order[: self.num_roots]]
+        visited = walk.visited(roots, self.walk_length, generator=generator)
         return dataclasses.replace(view, node_mask=visited)
-
-
-class _Steps:
-    """One step of many walks at once."""
-
-    def __init__(self, adjacency: Adjacency, generator: Generator | None):
-        self.generator = generator
-        self.row_ptr, self.col = adjacency.row_ptr.long(), adjacency.col.long()
-        # running sum of the weights: a step is one search, and dropped arcs take no room in it
-        self.total = torch.cat([self.row_ptr.new_zeros(1), adjacency.values(torch.float64).clamp(min=0).cumsum(0)])
-
-    def __call__(self, at: torch.Tensor) -> torch.Tensor:
-        first, last = self.total[self.row_ptr[at]], self.total[self.row_ptr[at + 1]]
-        draw = torch.rand(at.numel(), generator=self.generator, device=at.device, dtype=torch.float64)
-        target = torch.minimum(
-            first + draw * (last - first), torch.nextafter(last, first)
-        )  # rounding never leaves the row
-        place = (torch.searchsorted(self.total, target, right=True) - 1).clamp(max=max(self.col.numel() - 1, 0))
-        return torch.where(last > first, self.col[place], at) if self.col.numel() else at

@@ -7,57 +7,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
-import numpy as np
-import scipy.sparse as sp
 import torch
 from torch import Tensor
 
+from gcl.core.compressed import entries_of_rows, index_dtype, position_of, row_pointer, sort_rows, transposed
 from gcl.core.errors import DataError
-
-
-def _index_dtype(num_arcs: int, shape: tuple[int, int]) -> torch.dtype:
-    return torch.int32 if max(num_arcs, *shape) < 2**31 else torch.int64
-
-
-def _row_pointer(rows: Tensor, num_rows: int) -> Tensor:
-    """CSR row pointer of row indices. Shape ``[num_rows + 1]``, int64."""
-    counts = torch.bincount(rows, minlength=num_rows)
-    pointer = torch.zeros(num_rows + 1, dtype=torch.int64, device=rows.device)
-    torch.cumsum(counts, 0, out=pointer[1:])
-    return pointer
-
-
-def _transposed(row_ptr: Tensor, col: Tensor, shape: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
-    """Row pointer, columns and permutation of the transpose of a CSR structure, all of the type of ``col``."""
-    return (_counted if col.device.type == "cpu" else _sorted)(row_ptr, col, shape)
-
-
-def _counted(row_ptr: Tensor, col: Tensor, shape: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
-    """By SciPy, which counts where torch would sort: a quarter of the time, and no copies in int64."""
-    place = np.arange(col.numel(), dtype=col.numpy().dtype)
-    turned = sp.csr_matrix((place, col.numpy(), row_ptr.numpy()), shape=shape).tocsc()
-    pointer, row, perm = (torch.from_numpy(part) for part in (turned.indptr, turned.indices, turned.data))
-    return pointer.to(col.dtype), row.to(col.dtype), perm
-
-
-def _sorted(row_ptr: Tensor, col: Tensor, shape: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
-    """On any device."""
-    rows = torch.arange(shape[0], dtype=col.dtype, device=col.device)
-    row = torch.repeat_interleave(rows, row_ptr.diff(), output_size=col.numel())
-    perm = torch.argsort(col, stable=True)  # rows stay ascending inside each column
-    return _row_pointer(col, shape[1]).to(col.dtype), row[perm], perm.to(col.dtype)
-
-
-def _position_of(index: Tensor, size: int) -> Tensor:
-    """Where each of ``size`` nodes stands in ``index``, -1 where it does not. Shape ``[size]``, int64."""
-    if index.dtype == torch.bool:
-        raise DataError("a subgraph takes node ids, got a boolean mask; pass mask.nonzero().squeeze(1)")
-    position = torch.full((size,), -1, dtype=torch.int64, device=index.device)
-    order = torch.arange(index.numel(), device=index.device)
-    position[index.long()] = order
-    if not torch.equal(position[index.long()], order):
-        raise DataError("a subgraph takes each node once, got a node id that is listed twice; pass index.unique()")
-    return position
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,7 +147,7 @@ class Adjacency:
         keep: Tensor | None = None,
     ) -> Adjacency:
         """Builds both CSR forms from arcs sorted by (row, col) without duplicates, which is not checked."""
-        return cls._of(_row_pointer(row, shape[0]), col, shape, weight, edge_id, keep)
+        return cls._of(row_pointer(row, shape[0]), col, shape, weight, edge_id, keep)
 
     @classmethod
     def _of(
@@ -206,9 +160,9 @@ class Adjacency:
         keep: Tensor | None = None,
     ) -> Adjacency:
         """Builds the transpose beside a valid CSR structure."""
-        dtype = _index_dtype(col.numel(), shape)
+        dtype = index_dtype(col.numel(), shape)
         row_ptr, col = row_ptr.to(dtype), col.to(dtype)
-        t_row_ptr, t_col, t_perm = _transposed(row_ptr, col, shape)
+        t_row_ptr, t_col, t_perm = transposed(row_ptr, col, shape)
         symmetric = shape[0] == shape[1] and torch.equal(row_ptr, t_row_ptr) and torch.equal(col, t_col)
         return cls(
             row_ptr=row_ptr,
@@ -335,22 +289,57 @@ class Adjacency:
             raise DataError(f"weight must have shape [{self.num_arcs}], got {list(weight.shape)}")
         return dataclasses.replace(self, weight=weight)
 
+    def with_ids(self, edge_id: Tensor | None) -> Adjacency:
+        """The same structure with other ids of its arcs; ``None`` = their places here."""
+        return dataclasses.replace(self, edge_id=edge_id)
+
     def subgraph(self, rows: Tensor, cols: Tensor | None = None) -> Adjacency:
-        """The block of the given rows and columns (``None``: the same as the rows), in the order given; keeps ids."""
-        cols = rows if cols is None else cols
-        row_map, col_map = _position_of(rows, self.shape[0]), _position_of(cols, self.shape[1])
-        row, col = row_map[self.row.long()], col_map[self.col.long()]
-        arcs = ((row >= 0) & (col >= 0)).nonzero().squeeze(1)
-        row, col = row[arcs], col[arcs]
-        order = torch.argsort(row * max(cols.numel(), 1) + col)
-        arcs, row, col = arcs[order], row[order], col[order]
-        return self.from_sorted(
-            row,
-            col,
-            (rows.numel(), cols.numel()),
-            None if self.weight is None else self.weight[arcs],
-            self.arc_ids()[arcs],
-            None if self.keep is None else self.keep[arcs],
+        """The block of the given rows and columns (``None``: the same as the rows), in the order given; keeps ids.
+
+        It reads the arcs of those rows only.
+        """
+        place = position_of(rows, self.shape[0])
+        if cols is not None:
+            place = position_of(cols, self.shape[1])
+        row, arc = self.entries_of(rows)
+        inside = place[self.col[arc]] >= 0
+        row, arc = row[inside], arc[inside]
+        shape = (rows.numel(), rows.numel() if cols is None else cols.numel())
+        return self.taken(row_pointer(row, shape[0]), place[self.col[arc]], arc, shape)
+
+    def entries_of(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """The stored arcs of some rows, one row after the other: position in ``rows`` and place here, int64 ``[e]``.
+
+        Args:
+            rows: row indices, repeats allowed, ``[r]``.
+        """
+        return entries_of_rows(self.row_ptr, rows)
+
+    def taken(self, row_ptr: Tensor, col: Tensor, arc: Tensor, shape: tuple[int, int]) -> Adjacency:
+        """Some of these arcs between other nodes, with their weights, masks and ids; nothing is checked.
+
+        Args:
+            row_ptr: where each new row begins, ``[rows + 1]``.
+            col: the new column of each arc, in any order inside a row, without repetition, ``[e]``.
+            arc: which arc it is here, ``[e]``.
+            shape: rows and columns.
+        """
+        dtype = index_dtype(col.numel(), shape)
+        row_ptr, col, turned, order = sort_rows(row_ptr.to(dtype), col.to(dtype), shape)
+        arc = arc.index_select(0, order)
+        t_row_ptr, t_col, t_perm = turned
+        symmetric = shape[0] == shape[1] and torch.equal(row_ptr, t_row_ptr) and torch.equal(col, t_col)
+        return Adjacency(
+            row_ptr=row_ptr,
+            col=col,
+            t_row_ptr=row_ptr if symmetric else t_row_ptr,
+            t_col=col if symmetric else t_col,
+            t_perm=t_perm,
+            shape=shape,
+            weight=None if self.weight is None else self.weight[arc],
+            edge_id=arc if self.edge_id is None else self.edge_id[arc],
+            symmetric=symmetric,
+            keep=None if self.keep is None else self.keep[arc],
         )
 
     def without_self_loops(self) -> Adjacency:

@@ -149,14 +149,16 @@ class StepOutput:
 class Batch:
     """What one training step works on.
 
-    ``index`` are the rows that the loss is about (``None`` = all); ``positives`` and ``negatives`` are index tensors of
-    recommenders.
+    ``index`` are the rows that the loss is about (``None`` = all): its anchors among all rows, or with ``index_only``
+    everything that it sees, the others being there for the encoder. ``positives`` and ``negatives`` are index tensors
+    of recommenders.
     """
 
     graph: Graph
     index: Tensor | None = None
     positives: Tensor | None = None
     negatives: Tensor | None = None
+    index_only: bool = False
 
 
 @dataclass(frozen=True, eq=False)

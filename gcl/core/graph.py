@@ -166,40 +166,54 @@ class Graph:
                 raise DataError("a subgraph takes node ids, got a boolean mask; pass mask.nonzero().squeeze(1)")
         chosen = {kind: index.long() for kind, index in chosen.items()}
 
-        def take(kind: str, value: Tensor) -> Tensor:
-            return value[chosen[kind]] if kind in chosen else value
-
-        def take_features(kind: str, value: Tensor | Adjacency) -> Tensor | Adjacency:
-            if kind not in chosen or isinstance(value, Tensor):
-                return take(kind, value) if isinstance(value, Tensor) else value
-            return value.subgraph(chosen[kind], torch.arange(value.shape[1], device=value.device))
-
         def everything(kind: str) -> Tensor:
             return torch.arange(self.num_nodes_by_type[kind], device=self.device)
 
-        relations, edge_attrs = {}, {}
+        parts = {}
         for name, adjacency in self.relations.items():
             source, target = self.relation_types[name]
             rows, cols = chosen.get(target), chosen.get(source)
             if rows is None and cols is None:
-                relations[name] = adjacency
-                edge_attrs[name] = dict(self.edge_attrs.get(name, {}))
                 continue
-            local = dataclasses.replace(adjacency, edge_id=None)
-            part = local.subgraph(
+            parts[name] = adjacency.with_ids(None).subgraph(
                 everything(target) if rows is None else rows, everything(source) if cols is None else cols
             )
-            arcs = part.arc_ids()
-            edge_attrs[name] = {key: value[arcs] for key, value in self.edge_attrs.get(name, {}).items()}
-            relations[name] = dataclasses.replace(part, edge_id=adjacency.arc_ids()[arcs])
+        return self.part(chosen, parts)
+
+    def part(self, nodes: Mapping[str, Tensor], relations: Mapping[str, Adjacency]) -> Graph:
+        """A graph of some nodes with relations that were taken from this one, which is not checked.
+
+        Held-out pairs are left out.
+
+        Args:
+            nodes: by type, which nodes there are, int64; types not named are kept whole.
+            relations: by name, between those nodes, with the places of their arcs here as ``edge_id``; those not named
+                stay.
+        """
+
+        def take(kind: str, value: Tensor) -> Tensor:
+            return value[nodes[kind]] if kind in nodes else value
+
+        def take_features(kind: str, value: Tensor | Adjacency) -> Tensor | Adjacency:
+            if kind not in nodes or isinstance(value, Tensor):
+                return take(kind, value) if isinstance(value, Tensor) else value
+            return value.subgraph(nodes[kind], torch.arange(value.shape[1], device=value.device))
+
+        edge_attrs = {name: dict(attrs) for name, attrs in self.edge_attrs.items()}
+        made = dict(self.relations)
+        for name, part in relations.items():
+            arcs, own = part.arc_ids(), self.relations[name].edge_id
+            if name in edge_attrs:
+                edge_attrs[name] = {key: value[arcs] for key, value in edge_attrs[name].items()}
+            made[name] = part if own is None else part.with_ids(own[arcs])
         ids = dict(self.node_id or {})
-        for kind, index in chosen.items():
+        for kind, index in nodes.items():
             ids[kind] = ids[kind][index] if kind in ids else index
         return Graph(
             features={kind: take_features(kind, value) for kind, value in self.features.items()},
-            relations=relations,
+            relations=made,
             relation_types=self.relation_types,
-            num_nodes_by_type={k: chosen[k].numel() if k in chosen else n for k, n in self.num_nodes_by_type.items()},
+            num_nodes_by_type={k: nodes[k].numel() if k in nodes else n for k, n in self.num_nodes_by_type.items()},
             node_attrs={k: {name: take(k, v) for name, v in attrs.items()} for k, attrs in self.node_attrs.items()},
             edge_attrs=edge_attrs,
             node_id=ids,

@@ -82,6 +82,11 @@ PARTS: dict[str, dict[str, str]] = {
         "links": "gcl.evaluate.link_prediction:LinkPrediction",
         "ranking": "gcl.evaluate.ranking:Ranking",
     },
+    "batch": {
+        "communities": "gcl.train.community_batches:CommunityBatches",
+        "neighbors": "gcl.train.neighbor_batches:NeighborBatches",
+        "walks": "gcl.train.walk_batches:WalkBatches",
+    },
     "trainer": {"trainer": "gcl.train.trainer:Trainer"},
 }
 

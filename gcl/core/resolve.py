@@ -97,6 +97,26 @@ def describe(obj: Any) -> Any:
     return record
 
 
+def dotted_key(cls: type, key: str, given: Mapping[str, Any] = {}) -> str | None:
+    """``part.key`` of the first part of a class that takes an argument of this name; ``None`` where none does.
+
+    Args:
+        cls: whose parts.
+        key: an argument that it does not take itself.
+        given: specifications of its parts, where they are not the defaults. Of a part that is ``None`` any will do.
+    """
+    hints = get_type_hints(cls.__init__, include_extras=True)  # type: ignore[misc]
+    for name, parameter in _signature(cls).items():
+        slot, spec = _slot_of(hints.get(name)), given.get(name, parameter.default)
+        if slot is None or slot.many or _is_instance(spec):
+            continue
+        part = _as_mapping(slot.kind, spec, name).get(NAME)
+        for known in [part] if part is not None else class_paths(slot.kind):
+            if key in _signature(find_class(slot.kind, known)):
+                return f"{name}.{key}"
+    return None
+
+
 # -- normal forms ----------------------------------------------------------------------------------------------------
 
 
@@ -117,10 +137,15 @@ def _normalise(slot: str, spec: Any, preset: Any, where: str) -> Any:
     if base.get(NAME) is not None and find_class(slot, base[NAME]) is not cls:
         base = {}
     parameters = _signature(cls)
+    hints = get_type_hints(cls.__init__, include_extras=True)  # type: ignore[misc]
     for key in (*given, *base):
         if key != NAME and key not in parameters:
-            raise ConfigError(f"{where}: {unknown('key', key, parameters)}")
-    hints = get_type_hints(cls.__init__, include_extras=True)  # type: ignore[misc]
+            inner = dotted_key(cls, key, {**base, **given})
+            raise ConfigError(
+                f"{where}: unknown key {key!r}; did you mean '{where}.{inner}'?"
+                if inner
+                else f"{where}: {unknown('key', key, parameters)}"
+            )
     record: dict[str, Any] = {NAME: name_of(cls)}
     for key, parameter in parameters.items():
         layers = [layer[key] for layer in (base, given) if key in layer]

@@ -103,10 +103,7 @@ def feature_rows(features: Tensor | Adjacency, index: Tensor | None = None) -> T
         return features if index is None else features.index_select(0, index)
     values = features.values(torch.get_default_dtype())
     index = torch.arange(features.shape[0], device=values.device) if index is None else index
-    first, end = features.row_ptr.long()[index], features.row_ptr.long()[index + 1]
-    count = end - first
-    row = torch.repeat_interleave(torch.arange(index.numel(), device=index.device), count)
-    place = torch.arange(row.numel(), device=index.device) - (count.cumsum(0) - count)[row] + first[row]
+    row, place = features.entries_of(index)
     dense = values.new_zeros(index.numel(), features.shape[1])
-    dense[row, features.col.long()[place]] = values[place]
+    dense[row, features.col[place].long()] = values[place]
     return dense

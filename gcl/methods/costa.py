@@ -104,6 +104,7 @@ class COSTA(TwoView):
         self, embeddings: tuple[Tensor, ...], subset: Tensor | None, clock: Clock, streams: Streams
     ) -> tuple[Tensor, ...]:
         """The sketches of both views, ``[k, d]`` each."""
+        embeddings = super().contrasted(embeddings, subset, clock, streams)
         num_nodes, width = embeddings[0].shape
         whole = max(1, int(self.sketch_ratio * num_nodes))
         rows, scale = min(whole, self.subset or whole), sketch_scale(whole)
@@ -125,7 +126,7 @@ class COSTA(TwoView):
         return None if self.views == "single" else super().two_views(graph, streams)
 
     def _subset(self, batch: Batch, clock: Clock, streams: Streams) -> Tensor | None:
-        return None
+        return batch.index if batch.index_only else None
 
     def _augmenters(self) -> list[Compose]:
         both = super()._augmenters()

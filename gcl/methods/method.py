@@ -27,6 +27,7 @@ class Method(nn.Module):
 
     kind: ClassVar[str] = "node"  # the dataset collection that a bare dataset name is looked up in first
     needs_features: ClassVar[bool] = True  # whether the target nodes must have features
+    takes_parts: ClassVar[bool] = False  # whether a step may get a part of the graph, with ids into the whole
     embedding_names: ClassVar[tuple[str, ...] | None] = None  # of its outputs, so that others are refused early
 
     def store(self, **arguments: Any) -> None:

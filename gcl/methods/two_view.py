@@ -59,6 +59,7 @@ class TwoView(Method):
             encoder or an augmenter.
     """
 
+    takes_parts: ClassVar[bool] = True
     embedding_names: ClassVar[tuple[str, ...] | None] = ("embedding",)
     provides: ClassVar[tuple[str, ...]] = ("epoch", "anchors", "node_weight", "clusters")
 
@@ -177,6 +178,7 @@ class TwoView(Method):
 
     def training_step(self, batch: Batch, clock: Clock, streams: Streams) -> StepOutput:
         """Draws both views, encodes and projects them, and takes the loss."""
+        whole = batch.graph.node_id is None
         batch = self._in_order(batch)
         views = self._views(batch.graph, streams, "augment", clock.stage_index, clock.epoch, clock.batch)
         traced = self.regularizer_ is not None
@@ -197,7 +199,7 @@ class TwoView(Method):
                 projections=h,
                 traces=traces,
                 encoder=self.encoder_,
-                index=context.anchors if subset is None else subset,
+                index=_rows_of_anchors(context.anchors, subset),
                 clock=clock,
                 prepared=self.regularizer_state_,
                 streams=streams,
@@ -205,7 +207,7 @@ class TwoView(Method):
             value = self.regularizer_(step)
             parts = {"contrast": loss.detach(), "regularizer": value.detach()}
             loss = self.regularizer_.combine(loss, value)
-        return StepOutput(loss, parts)
+        return StepOutput(loss, parts, weight=1.0 if whole else float(h[0].shape[0]))
 
     def contrasted(
         self, embeddings: tuple[Tensor, ...], subset: Tensor | None, clock: Clock, streams: Streams
@@ -216,14 +218,15 @@ class TwoView(Method):
     def loss_context(self, batch: Batch, clock: Clock, streams: Streams, subset: Tensor | None = None) -> LossContext:
         """What the loss may ask for in this step; its rows are those of the subset where there is one, ``[n]``."""
         graph, anchors = batch.graph, batch.index
-        candidates = graph.num_nodes if anchors is None else anchors.numel()
+        nodes = None if graph.node_id is None else graph.node_id[graph.target]
+        if subset is not None:
+            anchors, nodes = None, subset if nodes is None else nodes[subset]
+        rows = graph.num_nodes if subset is None else subset.numel()
+        candidates = rows if anchors is None else anchors.numel()
         if self.anchors is not None and self.anchors < candidates:
             generator = streams.generator("anchors", clock.stage_index, clock.epoch, clock.batch)
             chosen = _choose(candidates, self.anchors, generator).to(graph.device)
             anchors = chosen if anchors is None else anchors[chosen]
-        nodes = None if graph.node_id is None else graph.node_id[graph.target]
-        if subset is not None:
-            anchors, nodes = None, subset if nodes is None else nodes[subset]
         weight, clusters = (
             known if known is None or nodes is None else known[nodes] for known in (self.node_weight_, self.clusters_)
         )
@@ -257,7 +260,7 @@ class TwoView(Method):
         size, among = self.subset, batch.index
         candidates = batch.graph.num_nodes if among is None else among.numel()
         if size is None or size >= candidates:
-            return among if size is not None else None
+            return among if size is not None or batch.index_only else None
         generator = streams.generator("subset", clock.stage_index, clock.epoch, clock.batch)
         chosen = _choose(candidates, size, generator).to(batch.graph.device)
         return chosen if among is None else among[chosen]
@@ -274,6 +277,13 @@ class TwoView(Method):
 
     def _augmenters(self) -> list[Compose]:
         return [Compose(self.augment[view]) for view in ("view1", "view2")]
+
+
+def _rows_of_anchors(anchors: Tensor | None, subset: Tensor | None) -> Tensor | None:
+    """The rows of a batch that the loss ran on: its anchors, which count inside the subset where there is one."""
+    if anchors is None or subset is None:
+        return subset if anchors is None else anchors
+    return subset[anchors]
 
 
 def _choose(candidates: int, size: int, generator: torch.Generator) -> Tensor:

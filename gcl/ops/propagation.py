@@ -176,11 +176,8 @@ class Propagation:
         adjacency = self.adjacency
         weight, loops = self.weights(torch.float64)
         index = index.nonzero().squeeze(1) if index.dtype == torch.bool else index.long()
-        ptr = adjacency.row_ptr.long()
-        start, count = ptr[index], ptr[index + 1] - ptr[index]
         position = torch.arange(index.numel(), device=adjacency.device)
-        row = torch.repeat_interleave(position, count)
-        arcs = torch.arange(row.numel(), device=adjacency.device) + (start - (count.cumsum(0) - count))[row]
+        row, arcs = adjacency.entries_of(index)
         col, weight = adjacency.col[arcs].long(), weight[arcs]
         if loops is not None:  # they become arcs; a self-loop of the data has weight 0 and merges with them
             row, col = torch.cat([row, position]), torch.cat([col, index])

@@ -133,11 +133,7 @@ def top_items_by_embeddings(
 
 def entries_of_rows(adjacency: Adjacency, rows: Tensor) -> tuple[Tensor, Tensor]:
     """The stored entries of some rows that are not dropped: position in ``rows`` and column, both int64 ``[e]``."""
-    start = adjacency.row_ptr[rows].long()
-    count = adjacency.row_ptr[rows + 1].long() - start
-    row = torch.repeat_interleave(torch.arange(rows.numel(), device=rows.device), count)
-    before = count.cumsum(0) - count  # entries of the rows before
-    place = torch.arange(row.numel(), device=rows.device) + (start - before)[row]
+    row, place = adjacency.entries_of(rows)
     if adjacency.keep is not None:
         kept = adjacency.keep[place]
         row, place = row[kept], place[kept]

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from gcl.core.classes import find_class, names
 from gcl.core.errors import ConfigError, DataError, unknown
 from gcl.core.files import atomic_write
-from gcl.core.resolve import NAME, describe, normalise
+from gcl.core.resolve import NAME, describe, dotted_key, normalise
 from gcl.data.interaction_options import InteractionOptions
 from gcl.data.metapath_options import MetaPathOptions
 from gcl.data.names import find_name
@@ -165,8 +165,12 @@ def settle(
     allowed = {*inspect.signature(cls).parameters, *SETTINGS}
     for key in overrides:
         if key not in allowed:
-            if key in inspect.signature(find_class("trainer", "trainer")).parameters:
-                raise ConfigError(f"unknown key {key!r}; did you mean 'trainer.{key}'?")
+            trainer = find_class("trainer", "trainer")
+            inner = dotted_key(cls, key, {**preset, **overrides})
+            if inner is None and key in inspect.signature(trainer).parameters:
+                inner = f"trainer.{key}"
+            if inner is not None:
+                raise ConfigError(f"unknown key {key!r}; did you mean '{inner}'?")
             raise ConfigError(unknown("key", key, allowed))
     for key in preset:
         if key not in allowed and key not in RECORDED:

@@ -18,6 +18,7 @@ from gcl.core.errors import ConfigError, NonFiniteError
 from gcl.core.graph import Graph
 from gcl.core.streams import Streams
 from gcl.methods.method import Method
+from gcl.train.batches import Batches
 from gcl.train.checkpoint import Checkpoint, CheckpointStore, TrainerState
 from gcl.train.interruption import Interruption
 from gcl.train.memory import peak_memory_bytes
@@ -76,6 +77,7 @@ class Loop:
     random: Mapping[str, Any]  # global random states, which no hook changes
     store: CheckpointStore | None
     log: MetricsLog | None
+    batches: Batches
     interruption: Interruption
     progress: TrainingProgress
     validate: Callable[[], float] | None
@@ -161,7 +163,7 @@ class Loop:
                 self.method.on_epoch_start(self.graph, begin, self.streams)
         count = 0
         with scope(self.streams, "batches", index, epoch):
-            for count, batch in enumerate(self.method.batches(self.graph, begin, self.streams), start=1):
+            for count, batch in enumerate(self.batches(self.graph, begin, self.streams), start=1):
                 if count <= skip:
                     continue
                 clock = dataclasses.replace(begin, batch=count - 1, step=begin.step + count - 1)

@@ -6,13 +6,14 @@ import math
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import torch
 
 from gcl.core.context import Clock
 from gcl.core.errors import CheckpointError, ConfigError, OutputError
 from gcl.core.graph import Graph
+from gcl.core.resolve import Slot, resolve
 from gcl.core.streams import Streams
 from gcl.methods.method import Method
 from gcl.train.checkpoint import CheckpointStore, TrainerState
@@ -61,6 +62,8 @@ class Trainer:
             one result: for comparisons at equal cost. ``None`` = no limit.
         device: ``auto`` (the first GPU if there is one), ``cpu``, ``cuda`` or ``cuda:1``.
         precision: ``32-true``, ``64-true`` (module, graph and noise in double), or ``bf16-mixed`` (autocast).
+        batch: how each step takes a part of the graph: ``neighbors``, ``communities`` or ``walks`` with their
+            arguments; for methods of two views. ``None`` = the method's own batches, of most the whole graph.
 
     Raises:
         ConfigError: a value out of its range.
@@ -86,6 +89,7 @@ class Trainer:
         max_minutes: float | None = None,
         device: str = "auto",
         precision: Precision = "32-true",
+        batch: Annotated[Any, Slot("batch")] | None = None,
     ):
         check_whole("epochs", epochs, 0)
         check_real("learning_rate", learning_rate, above=True)
@@ -124,6 +128,7 @@ class Trainer:
         self.max_minutes = max_minutes
         self.device = device
         self.precision = precision
+        self.batch = batch
 
     @property
     def dtype(self) -> torch.dtype:
@@ -220,6 +225,7 @@ class Trainer:
                 random=get_random_state(),
                 store=store,
                 log=log,
+                batches=method.batches if self.batch is None else resolve("batch", self.batch),
                 interruption=stack.enter_context(Interruption()),
                 progress=stack.enter_context(TrainingProgress(total, state.epochs, show=progress)),
                 validate=validate,
@@ -237,6 +243,13 @@ class Trainer:
 
     def _plan(self, method: Method) -> list[PlannedStage]:
         """The method's stages with the trainer's settings where they leave them open."""
+        if self.batch is not None:
+            resolve("batch", self.batch)
+            if not method.takes_parts:
+                raise ConfigError(
+                    f"{type(method).__name__} makes its own batches; leave out trainer.batch, or choose a method of "
+                    "two views, such as grace or csgcl"
+                )
         plan = []
         for index, stage in enumerate(method.stages()):
             where = f"of stage {stage.name!r}"

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from strategies import WEIGHTS, adjacencies, edge_indices, masks, matrices
 from torch import Tensor
 
-from gcl.core.adjacency import Adjacency, _counted, _sorted
+from gcl.core.adjacency import Adjacency
+from gcl.core.compressed import by_sorting, counted
 from gcl.core.errors import DataError
 from gcl.ops.sparse_product import sparse_product
 
@@ -327,7 +328,7 @@ def test_csr_arrays_give_what_the_edges_give(adjacency, dtype):
 @settings(max_examples=40, deadline=None)
 @given(adjacencies(bipartite=True, masked=False))
 def test_both_ways_to_the_transpose_agree(adjacency):
-    for found in (way(adjacency.row_ptr, adjacency.col, adjacency.shape) for way in (_counted, _sorted)):
+    for found in (way(adjacency.row_ptr, adjacency.col, adjacency.shape) for way in (counted, by_sorting)):
         for part, name in zip(found, ("t_row_ptr", "t_col", "t_perm"), strict=True):
             assert torch.equal(part, getattr(adjacency, name))
             assert part.dtype == torch.int32

@@ -1,0 +1,61 @@
+"""Batches of whole communities."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from gcl.core.context import Batch, Clock
+from gcl.core.graph import Graph
+from gcl.core.streams import Streams
+from gcl.ops.communities import detect_communities
+from gcl.train.batches import check_size, induced
+
+
+class CommunityBatches:
+    """Every node once an epoch, some random communities at a time, with all edges among them.
+
+    Chiang et al.: *Cluster-GCN*, KDD 2019, arXiv 1905.07953, with Leiden's communities, found once, in place of METIS's
+    partition; communities that are larger than a batch are cut. Negatives come from few communities, so they are
+    harder than those of the whole graph.
+
+    Args:
+        batch_size: nodes of a batch, from 2, more or less.
+
+    Raises:
+        ConfigError: a number out of range.
+    """
+
+    def __init__(self, *, batch_size: int = 1024):
+        check_size("batch_size", batch_size, 2)
+        self.batch_size = batch_size
+        self._pieces: tuple[Graph, list[Tensor]] | None = None  # of the last graph
+
+    def __call__(self, graph: Graph, clock: Clock, streams: Streams) -> Iterator[Batch]:
+        """The batches of an epoch."""
+        if self._pieces is None or self._pieces[0] is not graph:
+            self._pieces = (graph, self._cut(graph, streams.integer("batch communities", bits=31)))
+        pieces = self._pieces[1]
+        order = torch.randperm(
+            len(pieces), generator=streams.generator("batches", clock.stage_index, clock.epoch)
+        ).tolist()
+        size = torch.tensor([pieces[piece].numel() for piece in order])
+        middle = size.cumsum(0) - size / 2
+        count = max(1, round(graph.num_nodes / self.batch_size))
+        batch = (middle * count / graph.num_nodes).long().clamp_max(count - 1).tolist()
+        for number in range(count):
+            chosen = [pieces[piece] for piece, own in zip(order, batch, strict=True) if own == number]
+            if chosen:
+                yield induced(graph, torch.cat(chosen).sort().values)
+
+    def _cut(self, graph: Graph, seed: int) -> list[Tensor]:
+        """The nodes of each community, int64; of a large one in parts."""
+        labels = detect_communities(graph.adjacency, seed=seed)
+        order = torch.argsort(labels, stable=True)
+        pieces: list[Tensor] = []
+        for nodes in order.split(torch.bincount(labels).tolist()):
+            pieces += nodes.tensor_split(math.ceil(nodes.numel() / self.batch_size))
+        return pieces
