@@ -35,7 +35,8 @@ class Sides:
 
     ``plain`` is the textbook version, ``base`` a form of ours to compare with (the same loss without its option).
     ``check`` runs ours and plain, raises where they differ and returns the largest relative difference. ``work`` is how
-    much of a physical limit a step of ours needs: FLOPs of ``sgemm`` or bytes of ``copy``.
+    much of a physical limit a step of ours needs: FLOPs of ``sgemm`` or bytes of ``copy``. ``items`` is how many arcs
+    (or the like) it gives.
     """
 
     ours: Callable[[], Any]
@@ -44,6 +45,7 @@ class Sides:
     check: Callable[[], float] | None = None
     work: tuple[str, float] | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    items: float | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,8 @@ class Case:
         plain_only_with_all: leave the plain side out unless ``--all`` is given.
         memory: measure peak memory of both sides in fresh processes.
         timed: ``False`` measures memory only.
-        goals: of ``ratio``, ``memory_ratio``, ``share`` (at least), ``peak_mib``, ``seconds``, ``of_base`` (at most).
+        goals: of ``ratio``, ``memory_ratio``, ``share``, ``rate`` in items a second (at least), ``peak_mib``,
+            ``seconds``, ``of_base`` (at most).
         note: what a reader must know.
     """
 

@@ -23,6 +23,7 @@ BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
 GOALS = {
     "ratio": "{:g}x faster",
     "memory_ratio": "1/{:g} of the memory",
+    "rate": "{:,.0f} items a second",
     "share": "{:.0%} of the limit",
     "peak_mib": "under {:g} MiB",
     "seconds": "under {:g} s",
@@ -90,6 +91,7 @@ def _case_table(record: Mapping[str, Any]) -> tuple[list[str], Cells]:
         f"plain, {clock} s": lambda row: _seconds(row, "plain", clock) or _in_brackets(row["no_plain"]),
         "ratio": lambda row: _number(row["ratio"], "{:.2f}x"),
         "of ours without": lambda row: _number(row["of_base"], "{:.2f}x"),
+        "items a second": lambda row: _number(row.get("rate"), "{:,.0f}"),
         "share of limit": lambda row: _number(row["share"], "{:.0%}"),
         "ours, MiB": lambda row: _number(row["sides"].get("ours", {}).get("peak_mib"), "{:.0f}"),
         "plain, MiB": lambda row: _number(row["sides"].get("plain", {}).get("peak_mib"), "{:.0f}"),

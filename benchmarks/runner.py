@@ -67,6 +67,7 @@ def run_case(family: str, index: int, case: Case, options: Options) -> dict[str,
         row["sides"] = alternate({name: getattr(sides, name) for name in SIDES}, repeats)
         row["work"] = None if sides.work is None else {"limit": sides.work[0], "amount": sides.work[1]}
         facts = sides.facts
+        row["items"] = sides.items
         reason = reason or ("there is none" if sides.plain is None else None)
         del sides
         gc.collect()
@@ -116,8 +117,10 @@ def judge(row: dict[str, Any], limits: list[dict[str, float]], threads: int) -> 
     if row.get("work"):
         name = row["work"]["limit"]
         row["share"] = row["work"]["amount"] / ours[clock] / (1e9 * max(limit[name] for limit in limits))
+    row["rate"] = _divide(row.get("items"), ours.get(clock))
     measured = {
         "ratio": row["ratio"],
+        "rate": row["rate"],
         "memory_ratio": row["memory_ratio"],
         "share": row["share"],
         "peak_mib": ours.get("peak_mib"),

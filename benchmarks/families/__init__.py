@@ -11,6 +11,7 @@ FAMILIES = (
         "loss-options",
         "epoch",
         "propagation",
+        "sampling",
         "csgcl-preparation",
         "probe",
         "pot",
