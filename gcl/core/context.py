@@ -18,6 +18,21 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class MoreKeys:
+    """Negatives beside the rows of a step: what is remembered of nodes that are not in it. They get no gradient.
+
+    Args:
+        rows: of the first and of the second view, ``[m, d]`` each, of length 1 or less.
+        counts: how many nodes each row stands for, ``[m]``, above 0; ``None`` = one.
+        node_weight: as in :class:`LossContext`, ``[m]``.
+    """
+
+    rows: tuple[Tensor, Tensor]
+    counts: Tensor | None = None
+    node_weight: Tensor | None = None
+
+
+@dataclass(frozen=True)
 class LossContext:
     """What a loss may need beyond embeddings. Every field is optional; a loss names those that it ``needs``.
 
@@ -28,6 +43,7 @@ class LossContext:
         num_anchors: the global number of anchors that the sum is divided by; ``None`` = those here. Differs from them
             only where anchors are shared out over processes.
         keys: rows that stand for all rows as keys, a uniform sample without repeats, int64 ``[k]``; ``None`` = all.
+        more_keys: negatives beside the rows; only losses that say ``takes_more_keys`` read it.
         node_weight: a weight of each node, ``[N]`` (CSGCL: community strength).
         clusters: cluster id of each node, int64 ``[N]`` or ``[N, G]`` for G clusterings.
         assignment: soft assignment, ``[N, K]``, rows sum to 1.
@@ -41,6 +57,7 @@ class LossContext:
     counts: Tensor | None = None
     num_anchors: int | None = None
     keys: Tensor | None = None
+    more_keys: MoreKeys | None = None
     node_weight: Tensor | None = None
     clusters: Tensor | None = None
     assignment: Tensor | None = None

@@ -74,6 +74,10 @@ PARTS: dict[str, dict[str, str]] = {
         "team_up": "gcl.losses.team_up:TeamUp",
         "weighted_infonce": "gcl.losses.weighted_infonce:WeightedInfoNCE",
     },
+    "memory": {
+        "clusters": "gcl.methods.cluster_means:ClusterMeans",
+        "recent": "gcl.methods.recent_rows:RecentRows",
+    },
     "regularizer": {"pot": "gcl.regularizers.pot:POT"},
     "evaluator": {
         "assignment": "gcl.evaluate.assignment:Assignment",

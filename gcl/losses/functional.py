@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from gcl.core.context import LossContext
+from gcl.core.context import LossContext, MoreKeys
 from gcl.core.errors import ConfigError, DataError
 from gcl.ops.product_logsumexp import product_logsumexp
 from gcl.ops.unit_rows import unit_rows
@@ -105,6 +105,7 @@ def stacked_repulsion(
     temperature: float,
     context: LossContext = EVERY_NODE,
     key_bias: Tensor | None = None,
+    more_bias: Tensor | None = None,
     own_pair: bool = False,
 ) -> Tensor:
     r"""The negative term over both views, as one symmetric problem of the 2N stacked rows.
@@ -112,18 +113,21 @@ def stacked_repulsion(
     .. math:: \frac{1}{2n} \sum_{i} \log \sum_{j \ne i} \exp\frac{\hat h_i \cdot \hat h_j + b_j}{\tau}
         \qquad \hat h = [\hat h^1; \hat h^2], \; i \text{ over the anchors in both views}
 
+    Further keys of the context join the sum over j, as often as they count.
+
     Args:
         h1: unit rows of the first view, ``[N, d]``.
         h2: those of the second, ``[N, d]``.
         temperature: :math:`\tau`, above 0.
-        context: anchors and their counts. Keys are always all 2N rows.
+        context: anchors, their counts and ``more_keys``. Keys are all 2N rows and those.
         key_bias: :math:`b`, one entry a node, ``[N]``, the same in both views.
+        more_bias: that of ``more_keys``, ``[m]``; ``None`` = 0.
         own_pair: whether j = i is among the keys.
 
     Returns:
         A scalar.
     """
-    num_nodes, anchors = h1.shape[0], context.anchors
+    num_nodes, anchors, more = h1.shape[0], context.anchors, context.more_keys
     keys = torch.cat([h1, h2])  # [2N, d]
     weights = anchor_weights(h1, context).repeat(2) / 2  # [2n]
     bias = None if key_bias is None else key_bias.repeat(2)  # [2N]
@@ -133,9 +137,14 @@ def stacked_repulsion(
     else:
         rows = torch.cat([anchors, anchors + num_nodes])  # [2n]
         exclude = None if own_pair else rows
+    queries = keys if rows is None else keys[rows]
+    if more is not None:
+        exclude = torch.arange(2 * num_nodes, device=keys.device) if exclude is None and not own_pair else exclude
+        bias = _joined_bias(bias, more, more_bias, temperature, like=weights, size=2 * num_nodes, repeats=2)
+        keys = torch.cat([keys, *(part.detach().to(keys.dtype) for part in more.rows)])  # [2N + 2m, d]
     value = product_logsumexp(
-        keys if rows is None else keys[rows],
-        None if rows is None else keys,
+        queries,
+        None if queries is keys else keys,
         temperature=temperature,
         key_bias=bias,
         exclude=exclude,
@@ -143,6 +152,29 @@ def stacked_repulsion(
     )
     assert isinstance(value, Tensor)
     return value
+
+
+def _joined_bias(
+    bias: Tensor | None,
+    more: MoreKeys,
+    more_bias: Tensor | None,
+    temperature: float,
+    *,
+    like: Tensor,
+    size: int,
+    repeats: int = 1,
+) -> Tensor | None:
+    """The bias of ``size`` keys and of further ones after them, of each view of which there are ``repeats``.
+
+    A key that stands for n nodes counts n times: :math:`\\tau \\log n`.
+    """
+    own = more.rows[0].shape[0]
+    if bias is None and more_bias is None and more.counts is None:
+        return None
+    further = like.new_zeros(own) if more_bias is None else more_bias.to(like)
+    if more.counts is not None:
+        further = further + temperature * more.counts.to(like).log()
+    return torch.cat([like.new_zeros(size) if bias is None else bias.to(like), further.repeat(repeats)])
 
 
 def inter_view_repulsion(h1: Tensor, h2: Tensor, *, temperature: float, context: LossContext = EVERY_NODE) -> Tensor:
@@ -155,17 +187,23 @@ def inter_view_repulsion(h1: Tensor, h2: Tensor, *, temperature: float, context:
         h1: unit rows of the first view, ``[N, d]``.
         h2: those of the second, ``[N, d]``.
         temperature: :math:`\tau`, above 0.
-        context: anchors and their counts. Keys are always all N rows of the other view.
+        context: anchors, their counts and ``more_keys``. Keys are all N rows of the other view and its further ones.
 
     Returns:
         A scalar.
     """
-    weights, anchors = anchor_weights(h1, context) / 2, context.anchors
-    if anchors is None:  # rows and columns of one rectangle
+    weights, anchors, more = anchor_weights(h1, context) / 2, context.anchors, context.more_keys
+    if anchors is None and more is None:  # rows and columns of one rectangle
         rows, columns = product_logsumexp(h1, h2, temperature=temperature, reduce="both")
         return weights @ (rows + columns)
-    forth = product_logsumexp(h1[anchors], h2, temperature=temperature, row_weight=weights)
-    back = product_logsumexp(h2[anchors], h1, temperature=temperature, row_weight=weights)
-    assert isinstance(forth, Tensor)
-    assert isinstance(back, Tensor)
-    return forth + back
+    total = weights.new_zeros(())
+    for view, (own, other) in enumerate(((h1, h2), (h2, h1))):
+        keys, bias = other, None
+        if more is not None:
+            bias = _joined_bias(None, more, None, temperature, like=weights, size=other.shape[0])
+            keys = torch.cat([other, more.rows[1 - view].detach().to(other.dtype)])
+        own = own if anchors is None else own[anchors]
+        value = product_logsumexp(own, keys, temperature=temperature, key_bias=bias, row_weight=weights)
+        assert isinstance(value, Tensor)
+        total = total + value
+    return total

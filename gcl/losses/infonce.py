@@ -35,6 +35,7 @@ class InfoNCE(PairLoss):
     """
 
     needs: ClassVar[tuple[str, ...]] = ()
+    takes_more_keys: ClassVar[bool] = True
 
     def __init__(
         self,

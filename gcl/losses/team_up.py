@@ -40,6 +40,7 @@ class TeamUp(PairLoss):
     """
 
     needs: ClassVar[tuple[str, ...]] = ("epoch", "node_weight")
+    takes_more_keys: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -76,8 +77,15 @@ class TeamUp(PairLoss):
 
     def negative_term(self, h1: Tensor, h2: Tensor, context: LossContext) -> Tensor:
         """The mean log-sum-exp over the weighted keys, a scalar; of unit rows ``[N, d]``."""
-        bias = self._bias(h1, context)
-        return stacked_repulsion(h1, h2, temperature=self.temperature, context=context, key_bias=bias)
+        bias, more = self._bias(h1, context), context.more_keys
+        more_bias = None
+        if more is not None:
+            if more.node_weight is None:
+                raise ConfigError("TeamUp needs the node_weight of further keys, too; give MoreKeys(node_weight=...)")
+            more_bias = self.gamma(context.epoch) * more.node_weight.detach().to(bias)
+        return stacked_repulsion(
+            h1, h2, temperature=self.temperature, context=context, key_bias=bias, more_bias=more_bias
+        )
 
     def _bias(self, h: Tensor, context: LossContext) -> Tensor:
         r""":math:`\gamma s`, ``[N]``."""

@@ -71,6 +71,7 @@ class COSTA(TwoView):
         communities: Annotated[Any, Slot("communities")] = "communities",
         anchors: int | None = None,
         subset: int | None = None,
+        memory: Annotated[Any, Slot("memory")] | None = None,
         node_order: NodeOrder = "stored",
     ):
         super().__init__(
@@ -82,10 +83,15 @@ class COSTA(TwoView):
             communities=communities,
             anchors=anchors,
             subset=subset,
+            memory=memory,
             node_order=node_order,
         )
         if anchors is not None:
             raise ConfigError("COSTA contrasts rows of a sketch, which are no nodes; use subset in place of anchors")
+        if memory is not None:
+            raise ConfigError(
+                "COSTA contrasts rows of a sketch, of which a memory of nodes knows nothing; leave it out"
+            )
         if isinstance(sketch_ratio, bool) or not 0 < sketch_ratio <= 1:
             raise ConfigError(f"sketch_ratio must be above 0 and up to 1, got {sketch_ratio!r}")
         if isinstance(sketch_correlation, bool) or not 0 <= sketch_correlation < 1:

@@ -31,7 +31,7 @@ class CSGCL(TwoView):
     node weighs in the denominator (Team-up). The defaults are those of the authors' program.
 
     Args:
-        augment, encoder, projector, loss, regularizer, communities, anchors, subset, node_order: see
+        augment, encoder, projector, loss, regularizer, communities, anchors, subset, memory, node_order: see
             :class:`~gcl.methods.two_view.TwoView`.
     """
 
@@ -46,6 +46,7 @@ class CSGCL(TwoView):
         communities: Annotated[Any, Slot("communities")] = "communities",
         anchors: int | None = None,
         subset: int | None = None,
+        memory: Annotated[Any, Slot("memory")] | None = None,
         node_order: NodeOrder = "stored",
     ):
         super().__init__(
@@ -57,5 +58,6 @@ class CSGCL(TwoView):
             communities=communities,
             anchors=anchors,
             subset=subset,
+            memory=memory,
             node_order=node_order,
         )

@@ -35,7 +35,7 @@ class GCA(TwoView):
     The defaults are the paper's for Amazon-Photo, by degree.
 
     Args:
-        augment, encoder, projector, loss, regularizer, communities, anchors, subset, node_order: see
+        augment, encoder, projector, loss, regularizer, communities, anchors, subset, memory, node_order: see
             :class:`~gcl.methods.two_view.TwoView`.
     """
 
@@ -50,6 +50,7 @@ class GCA(TwoView):
         communities: Annotated[Any, Slot("communities")] = "communities",
         anchors: int | None = None,
         subset: int | None = None,
+        memory: Annotated[Any, Slot("memory")] | None = None,
         node_order: NodeOrder = "stored",
     ):
         super().__init__(
@@ -61,5 +62,6 @@ class GCA(TwoView):
             communities=communities,
             anchors=anchors,
             subset=subset,
+            memory=memory,
             node_order=node_order,
         )

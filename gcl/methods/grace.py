@@ -23,7 +23,7 @@ class GRACE(TwoView):
     whole attribute columns are zeroed.
 
     Args:
-        augment, encoder, projector, loss, regularizer, communities, anchors, subset, node_order: see
+        augment, encoder, projector, loss, regularizer, communities, anchors, subset, memory, node_order: see
             :class:`~gcl.methods.two_view.TwoView`.
     """
 
@@ -38,6 +38,7 @@ class GRACE(TwoView):
         communities: Annotated[Any, Slot("communities")] = "communities",
         anchors: int | None = None,
         subset: int | None = None,
+        memory: Annotated[Any, Slot("memory")] | None = None,
         node_order: NodeOrder = "stored",
     ):
         super().__init__(
@@ -49,5 +50,6 @@ class GRACE(TwoView):
             communities=communities,
             anchors=anchors,
             subset=subset,
+            memory=memory,
             node_order=node_order,
         )

@@ -44,7 +44,7 @@ class ProGCL(TwoView):
         initial_weight: :math:`\omega_0`, the share of the second component that EM starts from.
         em_steps: steps of EM.
         compat: ``pot-gcl`` uses the fit of the second direction for both, as the program of the POT study does.
-        augment, encoder, projector, loss, regularizer, communities, anchors, subset, node_order: see
+        augment, encoder, projector, loss, regularizer, communities, anchors, subset, memory, node_order: see
             :class:`~gcl.methods.two_view.TwoView`.
 
     Raises:
@@ -73,6 +73,7 @@ class ProGCL(TwoView):
         communities: Annotated[Any, Slot("communities")] = "communities",
         anchors: int | None = None,
         subset: int | None = None,
+        memory: Annotated[Any, Slot("memory")] | None = None,
         node_order: NodeOrder = "stored",
     ):
         super().__init__(
@@ -84,6 +85,7 @@ class ProGCL(TwoView):
             communities=communities,
             anchors=anchors,
             subset=subset,
+            memory=memory,
             node_order=node_order,
         )
         for name, value in (("epoch_start", epoch_start), ("em_steps", em_steps)):

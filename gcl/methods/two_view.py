@@ -20,6 +20,7 @@ from gcl.core.resolve import Slot, resolve
 from gcl.core.streams import Streams
 from gcl.core.view import View
 from gcl.methods.method import Method, build_loss, check_loss, needs_of, one_number, projected_channels
+from gcl.methods.slow_copy import SlowCopy
 from gcl.ops.node_order import community_order, inverse_order, reorder_nodes
 
 NodeOrder = Literal["stored", "community"]
@@ -51,6 +52,10 @@ class TwoView(Method):
             keys, unbiased. ``None`` = every node.
         subset: how many nodes the loss runs on in each step: a fresh subset without replacement, anchors and keys
             alike, as some papers do on large graphs. It has fewer negatives than the whole loss. ``None`` = every node.
+        memory: what is remembered of nodes that are not in a step, as further negatives: ``recent`` (of the last ones)
+            or ``clusters`` (of all, by the means of their communities). For ``trainer.batch`` and ``subset``. Each
+            view is then contrasted with the other as a slow copy of encoder and projector sees it, from which the
+            memory is, too: without it embeddings flee from what is remembered, and collapse. ``None`` = nothing.
         node_order: ``community`` trains on a copy of the graph whose nodes lie by community, which makes products of
             large graphs faster. Everything that goes in or comes out keeps the stored order.
 
@@ -66,6 +71,7 @@ class TwoView(Method):
     augment: Mapping[str, Any]
     anchors: int | None
     subset: int | None
+    memory: Any
     node_order: NodeOrder
     node_order_: Tensor | None
     node_weight_: Tensor | None
@@ -83,6 +89,7 @@ class TwoView(Method):
         communities: Annotated[Any, Slot("communities")] = "communities",
         anchors: int | None = None,
         subset: int | None = None,
+        memory: Annotated[Any, Slot("memory")] | None = None,
         node_order: NodeOrder = "stored",
     ):
         super().__init__()
@@ -105,8 +112,11 @@ class TwoView(Method):
             communities=communities,
             anchors=anchors,
             subset=subset,
+            memory=memory,
             node_order=node_order,
         )
+        self.memory_: Any = None
+        self._met: tuple[Tensor, tuple[Tensor, Tensor]] | None = None  # nodes of the step and their projections
         self.regularizer_state_ = {}
         self._reordered: tuple[Graph, Graph] | None = None  # the last graph as it came, and in the order of training
 
@@ -121,6 +131,12 @@ class TwoView(Method):
                 f"dataset.metapath={spec.target}-...-{spec.target}, or use meow, adameow or heco"
             )
         check_loss(self, self.loss, self.provides, nodes if self.subset is None else min(self.subset, nodes))
+        loss = resolve("loss", self.loss)
+        if self.memory is not None and not getattr(loss, "takes_more_keys", False):
+            raise ConfigError(
+                f"loss {type(loss).__name__} takes no negatives from a memory; leave memory out, or choose infonce, "
+                "nt_xent or team_up"
+            )
         with torch.random.fork_rng(devices=[]):
             # an object is built for the run, not here
             encoder = copy.deepcopy(resolve("encoder", self.encoder)).build(spec)
@@ -140,6 +156,7 @@ class TwoView(Method):
         needed = bool({"node_weight", "clusters"} & set(needs_of(loss))) or any(
             "communities" in augmenter.needs for augmenter in augmenters
         )
+        needed |= self.memory is not None and getattr(resolve("memory", self.memory), "needs_clusters", False)
         if needed or self.node_order == "community":
             communities = resolve("communities", self.communities)
             communities.fit(graph, generator=streams.generator("communities"))
@@ -163,7 +180,8 @@ class TwoView(Method):
             augmenter.load_state(_under(prepared.tensors, f"view{index}."))
         self.encoder_ = resolve("encoder", self.encoder).build(spec)
         self.projector_ = resolve("projector", self.projector).build(self.encoder_.out_channels)
-        self.loss_ = build_loss(self.loss, projected_channels(self.projector_, self.encoder_.out_channels))
+        channels = projected_channels(self.projector_, self.encoder_.out_channels)
+        self.loss_ = build_loss(self.loss, channels)
         self.regularizer_ = None if self.regularizer is None else resolve("regularizer", self.regularizer)
         if self.regularizer_ is not None:
             self.regularizer_.check(self.encoder_, self.augmenters_)
@@ -172,6 +190,10 @@ class TwoView(Method):
         self.register_buffer("node_weight_", prepared.tensors.get("community_strength"), persistent=False)
         self.register_buffer("clusters_", prepared.tensors.get("community"), persistent=False)
         self.register_buffer("node_order_", prepared.tensors.get("node_order"), persistent=False)
+        if self.memory is not None:
+            num_nodes = spec.num_nodes[spec.target]
+            self.memory_ = resolve("memory", self.memory).build(channels, num_nodes, self.clusters_, self.node_weight_)
+            self.slow_ = SlowCopy(self.encoder_, self.projector_)
         return self
 
     # -- training ----------------------------------------------------------------------------------------------------
@@ -189,7 +211,15 @@ class TwoView(Method):
         subset = self._subset(batch, clock, streams)
         h = tuple(self.projector_(rows) for rows in self.contrasted(z, subset, clock, streams))  # each [n, d]
         context = self.loss_context(batch, clock, streams, subset)
-        loss = one_number(self.loss_(h[0], h[1], context=context), self.loss_)
+        if self.memory_ is None:
+            loss = self.loss_(h[0], h[1], context=context)
+        else:
+            keys = self._slow_projections(views, subset, clock, streams)
+            nodes = self._nodes(batch.graph, subset)
+            context = dataclasses.replace(context, more_keys=self.memory_.keys(nodes))
+            self._met = (nodes, keys)
+            loss = (self.loss_(h[0], keys[1], context=context) + self.loss_(keys[0], h[1], context=context)) / 2
+        loss = one_number(loss, self.loss_)
         parts = {}
         if self.regularizer_ is not None:
             step = StepContext(
@@ -232,6 +262,13 @@ class TwoView(Method):
         )
         return LossContext(epoch=clock.epoch, anchors=anchors, node_weight=weight, clusters=clusters)
 
+    def after_step(self, clock: Clock) -> None:
+        """Remembers the nodes of the step, and moves the slow copy."""
+        if self._met is not None:
+            self.memory_.put(*self._met)
+            self._met = None
+            self.slow_.follow(self.encoder_, self.projector_, momentum=self.memory_.momentum)
+
     def outputs(self, graph: Graph) -> Outputs:
         """Encoder embeddings of the unperturbed graph, without the projector, ``[N, d]``."""
         return Outputs({"embedding": self.encoder_.embed(graph)})
@@ -264,6 +301,24 @@ class TwoView(Method):
         generator = streams.generator("subset", clock.stage_index, clock.epoch, clock.batch)
         chosen = _choose(candidates, size, generator).to(batch.graph.device)
         return chosen if among is None else among[chosen]
+
+    @torch.no_grad()
+    def _slow_projections(
+        self, views: tuple[View, ...], subset: Tensor | None, clock: Clock, streams: Streams
+    ) -> tuple[Tensor, Tensor]:
+        """Both views as the slow copy sees them, ``[n, d]`` each."""
+        encoder, projector = self.slow_.copies_
+        z = tuple(encoder(view) for view in views)
+        first, second = (projector(rows) for rows in self.contrasted(z, subset, clock, streams))
+        return first, second
+
+    @staticmethod
+    def _nodes(graph: Graph, subset: Tensor | None) -> Tensor:
+        """The nodes of the fitted graph that the loss runs on, int64 ``[n]``."""
+        if graph.node_id is not None:
+            nodes = graph.node_id[graph.target]
+            return nodes if subset is None else nodes[subset]
+        return torch.arange(graph.num_nodes, device=graph.device) if subset is None else subset
 
     def _in_order(self, batch: Batch) -> Batch:
         """The batch with its nodes in the order of training; a sampled part stays as it is."""
