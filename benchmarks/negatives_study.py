@@ -1,4 +1,4 @@
-"""GRACE with all pairs, with sampled anchors, and with clusters in place of negatives, at equal epochs.
+"""GRACE with all pairs, sampled anchors, clusters in place of negatives, or parts of the graph, at equal epochs.
 
     python -m benchmarks.negatives_study node/cora --out study [--seeds 3] [--clusters 50]
     python -m benchmarks.negatives_study node/cora --out study --epochs 200 --seeds 5 \
@@ -15,6 +15,11 @@ scored for every seed, and what needs no training once. Times of these runs coun
 
 takes them apart: in three rounds each variant trains so many epochs in a process of its own, and the table has the
 median over the rounds of the median epoch but the first, and the largest peak memory.
+
+    python -m benchmarks.negatives_study node/cora --out study --parts 512 [--cost 10]
+
+does all of it for parts of the graph of so many nodes, without gradients: neighbours, communities, walks, and negatives
+from a memory.
 """
 
 from __future__ import annotations
@@ -26,6 +31,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +73,29 @@ def variants(clusters: int) -> dict[str, dict[str, Any]]:
     }
 
 
+def parts(batch_size: int) -> dict[str, dict[str, Any]]:
+    """Settings beside the dataset's own, by name, of training on parts of the graph."""
+
+    def batch(name: str, **options: Any) -> dict[str, Any]:
+        return {"batch": {"name": name, "batch_size": batch_size, **options}}
+
+    return {
+        EXACT: {},
+        f"{batch_size} nodes, 10 and 10 neighbours": batch("neighbors"),
+        f"{batch_size} nodes, all neighbours": batch("neighbors", fanout=[-1, -1]),
+        f"communities of {batch_size} nodes": batch("communities"),
+        f"walks of {batch_size} steps": batch("walks"),
+        f"{batch_size} nodes, recent memory": batch("neighbors")
+        | {"memory": {"name": "recent", "size": 4 * batch_size}},
+        f"{batch_size} nodes, memory of communities": batch("neighbors") | {"memory": "clusters"},
+    }
+
+
+def known_variants(given: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """What a command compares."""
+    return variants(given.clusters) if given.parts is None else parts(given.parts)
+
+
 def main() -> None:
     """Runs what has no record, and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -79,6 +108,7 @@ def main() -> None:
     parser.add_argument(
         "--variants", nargs="+", metavar="VARIANT", help="only these, without the comparison of gradients"
     )
+    parser.add_argument("--parts", type=int, metavar="NODES", help="compare parts of so many nodes")
     parser.add_argument("--cost", type=int, metavar="EPOCHS", help="only time so many epochs of each variant, by turns")
     parser.add_argument("--one", nargs=2, metavar=("VARIANT", "SEED"), help="train this alone and print its record")
     given = parser.parse_args()
@@ -88,7 +118,7 @@ def main() -> None:
         name, seed = given.one[0], int(given.one[1])
         print(json.dumps(train(given, name, seed) if given.cost is None else time(given, name, seed)))
         return
-    known_names = variants(given.clusters)
+    known_names = known_variants(given)
     for name in given.variants or ():
         if name not in known_names:
             parser.error(f"there is no variant {name!r}; there are: {', '.join(map(repr, known_names))}")
@@ -100,7 +130,7 @@ def main() -> None:
         costs = [apart(name, seed) for seed in range(ROUNDS) for name in names]
         record["costs"] = [cost for cost in record.get("costs", ()) if cost["variant"] not in names] + costs
         write_json(path, record)
-        print("\n".join(table(record, epochs)))
+        print("\n".join(table(record, epochs, known_names)))
         return
     done = {(run["variant"], run["seed"], run["planned_epochs"]) for run in record["runs"]}
     for seed in range(given.seeds):
@@ -113,10 +143,14 @@ def main() -> None:
                 record["runs"].append(apart(name, seed))
                 write_json(path, record)
     known = record["cosines"].setdefault(str(epochs), {})
-    if given.variants is None and any(name not in known for name in known_names if name != EXACT):
+    if (
+        given.variants is None
+        and given.parts is None
+        and any(name not in known for name in known_names if name != EXACT)
+    ):
         known.update(cosines(given))
         write_json(path, record)
-    print("\n".join(table(record, epochs)))
+    print("\n".join(table(record, epochs, known_names)))
 
 
 def apart(name: str, seed: int) -> dict[str, Any]:
@@ -164,7 +198,7 @@ def train(given: argparse.Namespace, name: str, seed: int) -> dict[str, Any]:
 def time(given: argparse.Namespace, name: str, seed: int) -> dict[str, Any]:
     """Seconds of an epoch of one variant, and the peak memory of this process."""
     options = merged(given, name)
-    options["trainer"] = {"epochs": given.cost}
+    options["trainer"]["epochs"] = given.cost
     with tempfile.TemporaryDirectory() as folder:
         result = gcl.pipeline(
             "grace", given.dataset, seeds=[seed], floors=False, evaluate=False, progress=False, out=folder, **options
@@ -206,10 +240,11 @@ def planned_epochs(given: argparse.Namespace) -> int:
 def merged(given: argparse.Namespace, name: str) -> dict[str, Any]:
     """Settings of a variant: the shipped ones of the dataset with another loss."""
     base = shipped(given.dataset)
-    change = variants(given.clusters)[name]
-    found: dict[str, Any] = {"anchors": change.get("anchors")}
+    change = known_variants(given)[name]
+    found: dict[str, Any] = {"anchors": change.get("anchors"), "memory": change.get("memory")}
+    found["trainer"] = {"batch": change.get("batch")}
     if given.epochs is not None:
-        found["trainer"] = {"epochs": given.epochs}
+        found["trainer"]["epochs"] = given.epochs
     if "loss" in change:
         temperature = (base.get("loss") or {}).get("temperature", 0.4)
         found["loss"] = {"name": "block_infonce", "temperature": temperature, **change["loss"]}
@@ -259,8 +294,8 @@ def cosines(given: argparse.Namespace) -> dict[str, dict[str, float]]:
     return found
 
 
-def table(record: dict[str, Any], epochs: int) -> list[str]:
-    """Markdown of the runs of so many epochs."""
+def table(record: dict[str, Any], epochs: int, names: Iterable[str]) -> list[str]:
+    """Markdown of the runs of so many epochs of some variants."""
     lines = [
         "| negatives | accuracy | s an epoch | MiB | cosine with the exact gradient, by epoch |",
         "| --- | ---: | ---: | ---: | --- |",
@@ -270,8 +305,10 @@ def table(record: dict[str, Any], epochs: int) -> list[str]:
         lines.append(f"| untrained | {percent(list(record['untrained'].values()))} | | | |")
     chosen = [run for run in record["runs"] if run["planned_epochs"] == epochs]
     cosines_of = record["cosines"].get(str(epochs), {})
-    for name in dict.fromkeys(run["variant"] for run in chosen):
+    for name in names:
         runs = [run for run in chosen if run["variant"] == name]
+        if not runs:
+            continue
         seconds = min(run["seconds"] / max(run["epochs"], 1) for run in runs)
         memory = max(run["peak_memory_bytes"] for run in runs) / 2**20
         apart = [cost for cost in record.get("costs", ()) if cost["variant"] == name]

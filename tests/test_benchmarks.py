@@ -247,10 +247,11 @@ def test_the_study_of_negatives_knows_its_runs_by_their_epochs(tmp_path, monkeyp
     record = json.loads((tmp_path / "karate.json").read_text())
     assert {run["planned_epochs"] for run in record["runs"]} == {5, 10, 200}
     assert set(record["cosines"]) == {"10", "200"}
-    assert "| all pairs | 20.00 |" in "\n".join(negatives_study.table(record, 200))
+    assert "| all pairs | 20.00 |" in "\n".join(negatives_study.table(record, 200, negatives_study.variants(50)))
     assert len(study("--clusters", "9")) == 3  # two variants, and cosines with them
     assert set(record["untrained"]) == {"0"}
-    assert "| raw features | " in "\n".join(negatives_study.table(record, 200))
+    assert len(study("--parts", "8")) == 6  # all pairs are known
+    assert "| raw features | " in "\n".join(negatives_study.table(record, 200, negatives_study.variants(50)))
 
 
 def test_the_study_of_negatives_times_its_variants_by_turns(tmp_path, monkeypatch):
@@ -279,7 +280,7 @@ def test_the_study_of_negatives_times_its_variants_by_turns(tmp_path, monkeypatc
         "peak_memory_bytes": 0,
     }  # fmt: skip
     record = {"runs": [run], "cosines": {}, "costs": costs}
-    assert "| all pairs | 50.00 | 8.000 |" in negatives_study.table(record, 5)[-1]
+    assert "| all pairs | 50.00 | 8.000 |" in negatives_study.table(record, 5, ["all pairs"])[-1]
 
 
 def test_the_study_of_negatives_resumes_an_unfinished_run(tmp_path, monkeypatch):
@@ -289,7 +290,7 @@ def test_the_study_of_negatives_resumes_an_unfinished_run(tmp_path, monkeypatch)
     from benchmarks import negatives_study
     from gcl.methods.grace import GRACE
 
-    given = Namespace(dataset="node/karate", out=tmp_path, epochs=3, clusters=4)
+    given = Namespace(dataset="node/karate", out=tmp_path, epochs=3, clusters=4, parts=None)
     step = GRACE.training_step
 
     def interrupted(self, batch, clock, streams):
