@@ -299,3 +299,31 @@ def test_a_file_gets_the_transform_that_the_run_was_trained_with(gcl, data_root)
     elsewhere = gcl("cluster", "run", "--k", 3, "--json", env={"GCL_DATA": "/nowhere"})
     assert elsewhere.code == 0, elsewhere.err  # without its data, and without labels
     assert elsewhere.json["k"] == 3
+
+
+def test_real_data_trains_on_sampled_parts_with_a_memory(gcl, tmp_path, data_root):
+    done = gcl(
+        "train", "csgcl", "cora", *QUICK, "trainer.batch=neighbors", "trainer.batch.fanout=[5,5]",
+        "trainer.batch.batch_size=700", "memory=recent", "memory.size=500", "encoder.out_channels=16",
+        "--data-root", data_root, "--out", "run", "--json",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    folder = tmp_path / "work" / "run"
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    assert config["trainer"]["batch"] == {"name": "neighbors", "batch_size": 700, "fanout": [5, 5]}
+    assert config["method"]["memory"] == {"name": "recent", "size": 500, "momentum": 0.95}
+    steps = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert steps == [4, 8, 12]  # 2,708 nodes
+    assert done.json["scores"]["classification"]["trained"]["metrics"]["accuracy"]["mean"] > 0.4
+    assert load_file(folder / "embeddings.safetensors")["embedding"].shape == (2708, 16)
+    again = gcl("embed", "run", "--out", "z.npz")  # reopened without the data
+    assert again.code == 0, again.err
+
+
+def test_wrong_batches_are_one_sentence(gcl):
+    done = gcl("train", "grace", "karate", "trainer.fanout=[5,5]")
+    assert done.code == 2
+    assert "did you mean 'trainer.batch.fanout'" in done.err
+    done = gcl("train", "grace", "karate", "trainer.batch=neighbors", "trainer.batch.fanout=[5,-3]")
+    assert done.code == 2
+    assert "fanout must list how many neighbours" in done.err
