@@ -88,6 +88,36 @@ def prepare(
     typer.echo(f"{path}")
 
 
+@app.command()
+def store(
+    edges: Annotated[
+        list[Path], typer.Argument(help="Tables of edges, text or parquet; node ids are positions from 0.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="A new folder.")],
+    features: Annotated[Path | None, typer.Option(help="One row a node: npy, text or parquet.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="Classes, as in a folder of tables.")] = None,
+    splits: Annotated[Path | None, typer.Option(help="Splits, as in a folder of tables.")] = None,
+    directed: Annotated[bool, typer.Option("--directed", help="Edges go from source to target only.")] = False,
+    nodes: Annotated[int | None, typer.Option(help="Number of nodes, if some have neither edges nor features.")] = None,
+    memory: Annotated[float, typer.Option(help="GiB for the edges that are sorted at a time.")] = 1.0,
+) -> None:
+    """Store a large graph as arrays that are mapped into memory: `gcl train csgcl FOLDER` then opens it at once."""
+    from gcl.data.store_graph import store_graph
+
+    path = store_graph(
+        edges,
+        out,
+        features=features,
+        labels=labels,
+        splits=splits,
+        directed=directed,
+        num_nodes=nodes,
+        memory=int(memory * 2**30),
+        say=lambda line: typer.echo(line, err=True),
+    )
+    typer.echo(f"{path}")
+
+
 def _size(statistics: dict[str, Any]) -> str:
     keys = ("nodes", "edges", "features", "classes", "users", "items", "interactions")
     return ", ".join(f"{statistics[key]:,} {key}" for key in keys if isinstance(statistics.get(key), int))

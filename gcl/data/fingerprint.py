@@ -10,6 +10,8 @@ from torch import Tensor
 from gcl.core.adjacency import Adjacency
 from gcl.core.graph import Graph
 
+ROWS = 2**16  # whose arcs are copied at a time
+
 
 def graph_fingerprint(graph: Graph) -> str:
     """Hexadecimal SHA-256 of structure, weights, features and shapes, equal in every process.
@@ -29,7 +31,18 @@ def graph_fingerprint(graph: Graph) -> str:
 
     def add_matrix(matrix: Adjacency) -> None:
         add_text(*matrix.shape)
-        add_tensor("arcs", matrix.edge_index())
+        kept = matrix.num_arcs if matrix.keep is None else int(matrix.keep.sum())
+        add_text("arcs", torch.int64, (2, kept))
+        for of_rows in (False, True):  # columns, then rows, some at a time
+            for first in range(0, matrix.shape[0], ROWS):
+                last = min(first + ROWS, matrix.shape[0])
+                start, end = int(matrix.row_ptr[first]), int(matrix.row_ptr[last])
+                part = matrix.col[start:end].long()
+                if of_rows:
+                    count = matrix.row_ptr[first : last + 1].diff().long()
+                    part = torch.arange(first, last, device=count.device).repeat_interleave(count)
+                part = part if matrix.keep is None else part[matrix.keep[start:end]]
+                digest.update(part.cpu().numpy().data)
         weight = matrix.edge_weight()
         if weight is not None:
             add_tensor("weight", weight)

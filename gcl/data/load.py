@@ -28,6 +28,7 @@ from gcl.data.interactions import INTERACTION, interactions_from_archive
 from gcl.data.metapath_options import MetaPathOptions, metapath_view
 from gcl.data.names import find_name, resolve_name
 from gcl.data.roots import require_archive
+from gcl.data.stored_graph import is_stored_graph, read_stored_graph
 from gcl.data.transforms import apply_transform, transform_names
 
 
@@ -197,6 +198,9 @@ def _read_archive(path: Path, card: Card | None = None) -> Dataset:
 
 def _read_path(path: Path, kind: str | None, options: InteractionOptions) -> Dataset:
     if path.is_dir():
+        if is_stored_graph(path):
+            graph, info = read_stored_graph(path)
+            return Dataset(path.resolve().name, graph, None, info.pop("class_names", ()), None, {"path": str(path)})
         if kind != "rec" and is_hetero_folder(path):
             graph, ids, info = read_hetero_folder(path)
             names, own = info.pop("class_names", ()), ids.pop(graph.target, None)

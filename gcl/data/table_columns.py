@@ -149,37 +149,16 @@ class EdgeColumns:
 
 
 def edge_columns(table: Table, types: tuple[str, str] | None = None) -> EdgeColumns:
-    """The columns of a table of edges.
-
-    A header says which they are by ``source`` and ``target`` or the like, or by the node types. Where it says neither,
-    and where there is none, they are the first two, and the third is a weight. An index before them is left out.
+    """The columns of a table of edges, at the places of :func:`edge_places`.
 
     Args:
         table: of edges.
         types: of sources and targets, if they have names.
 
     Raises:
-        DataError: another number of columns, one of which it is not clear what it holds, an empty id, or a weight that
-            is not a number.
+        DataError: as :func:`edge_places`, an empty id, or a weight that is not a number.
     """
-    index = _index_places(table.header or ())
-    places = [at for at in range(table.width) if at not in index]
-    if len(places) < 2 or (table.header is None and len(places) > 3):
-        raise DataError(f"{table.path} has {table.width} columns; an edge has a source, a target and perhaps a weight")
-    if table.header is None:
-        ends, weights = places[:2], places[2:]
-        _warn_of_a_header(table)
-    else:
-        ends = _ends(table, table.header, places, types)
-        weights = [at for at in places if at not in ends]
-        strange = [table.header[at] for at in weights if table.header[at] not in WEIGHT_NAMES]
-        if strange or len(weights) > 1:
-            listed = ", ".join(map(repr, strange or [table.header[at] for at in weights]))
-            named = " and ".join(repr(table.header[at]) for at in ends)
-            raise DataError(
-                f"{table.path} has {listed} beside the ends of an edge, {named}; call a weight 'weight', the ends "
-                "'source' and 'target', and leave out the other columns"
-            )
+    ends, weights = edge_places(table, types)
     for at in ends:
         cells = table.column(at)
         if "" in cells:
@@ -195,6 +174,39 @@ def edge_columns(table: Table, types: tuple[str, str] | None = None) -> EdgeColu
             "replace it or drop the line"
         )
     return EdgeColumns(table.column(ends[0]), table.column(ends[1]), weight)
+
+
+def edge_places(table: Table, types: tuple[str, str] | None = None) -> tuple[list[int], list[int]]:
+    """Which columns of a table of edges are its two ends, and which is a weight, if one is.
+
+    A header says which they are by ``source`` and ``target`` or the like, or by the node types. Where it says neither,
+    and where there is none, they are the first two, and the third is a weight. An index before them is left out.
+
+    Args:
+        table: of edges, or its first lines.
+        types: of sources and targets, if they have names.
+
+    Raises:
+        DataError: another number of columns, or one of which it is not clear what it holds.
+    """
+    index = _index_places(table.header or ())
+    places = [at for at in range(table.width) if at not in index]
+    if len(places) < 2 or (table.header is None and len(places) > 3):
+        raise DataError(f"{table.path} has {table.width} columns; an edge has a source, a target and perhaps a weight")
+    if table.header is None:
+        _warn_of_a_header(table)
+        return places[:2], places[2:]
+    ends = _ends(table, table.header, places, types)
+    weights = [at for at in places if at not in ends]
+    strange = [table.header[at] for at in weights if table.header[at] not in WEIGHT_NAMES]
+    if strange or len(weights) > 1:
+        listed = ", ".join(map(repr, strange or [table.header[at] for at in weights]))
+        named = " and ".join(repr(table.header[at]) for at in ends)
+        raise DataError(
+            f"{table.path} has {listed} beside the ends of an edge, {named}; call a weight 'weight', the ends "
+            "'source' and 'target', and leave out the other columns"
+        )
+    return ends, weights
 
 
 def _ends(table: Table, header: Sequence[str], places: list[int], types: tuple[str, str] | None) -> list[int]:

@@ -1,0 +1,144 @@
+"""Edges of large files, some at a time."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from gcl.core.errors import DataError, MissingDependencyError
+from gcl.data.cell_values import numbers, whole_numbers
+from gcl.data.table_columns import edge_places
+from gcl.data.table_header import is_header
+from gcl.data.tables import TEXT, Table
+from gcl.data.text_cells import CellBlock, read_blocks
+
+HEAD = 50  # lines that are looked at to say what the columns are
+ROWS = 1 << 20  # of parquet at a time
+
+
+class EdgeBlock(NamedTuple):
+    """Some edges: ids of sources and targets, int64 ``[e]``, and weights, float64 ``[e]``, or ``None``."""
+
+    source: np.ndarray
+    target: np.ndarray
+    weight: np.ndarray | None
+
+
+def edge_blocks(path: Path) -> Iterator[EdgeBlock]:
+    """The edges of a table of text or parquet whose ids are positions from 0; columns as :func:`edge_places` has them.
+
+    Raises:
+        DataError: unreadable, an id that is no whole number from 0, or a weight that is not a finite number from 0.
+        MissingDependencyError: parquet without pyarrow.
+    """
+    if path.suffix in TEXT:
+        yield from _text_blocks(path)
+    elif path.suffix == ".parquet":
+        yield from _parquet_blocks(path)
+    else:
+        raise DataError(f"{path} is no table of edges; give {', '.join(TEXT)} or .parquet")
+
+
+def _text_blocks(path: Path) -> Iterator[EdgeBlock]:
+    blocks = (block for block in read_blocks(path) if block.count.size)
+    first = next(blocks, None)
+    if first is None:
+        raise DataError(f"{path} is empty; write one edge a line")
+    head = first_table(path, first, "edges")
+    ends, weights = edge_places(head)
+    width = head.width
+    for block in itertools.chain([first.without_first_line() if head.header else first], blocks):
+        start, end = block.table(width)
+        source, target = (_positions(block, start[:, at], end[:, at]) for at in ends)
+        weight = None
+        if weights:
+            weight, bad = numbers(block, start[:, weights[0]], end[:, weights[0]])
+            weight = weight.astype(np.float64)
+            bad = (weight < 0) if bad is None else bad | (weight < 0)
+            if bad.any():
+                at = int(bad.argmax())
+                cell = block.text(at * width + weights[0])
+                raise DataError(
+                    f"{path} line {int(block.line[at])} has the weight {cell!r}; weights are finite numbers from 0"
+                )
+        yield EdgeBlock(source, target, weight)
+
+
+def first_table(path: Path, block: CellBlock, kind: str) -> Table:
+    """The first lines of a file as a table, with the header if they have one."""
+    rows, cell = [], 0
+    for count in block.count[:HEAD].tolist():
+        rows.append([block.text(cell + at) for at in range(count)])
+        cell += count
+    if len({*map(len, rows)}) > 1:
+        block.table(int(block.count[0]))  # says which line
+    lines = block.line[: len(rows)].tolist()
+    if not is_header(rows, kind):
+        return Table(path, None, rows, lines)
+    header = tuple(name.lower() for name in rows[0])
+    if len(rows) == 1:
+        raise DataError(f"{path} has a header and no line below it")
+    return Table(path, header, rows[1:], lines[1:])
+
+
+def _positions(block: CellBlock, start: np.ndarray, end: np.ndarray) -> np.ndarray:
+    found = whole_numbers(block.buffer, start, end)
+    if found is not None:
+        return found
+    for at in range(start.size):
+        if whole_numbers(block.buffer, start[at : at + 1], end[at : at + 1]) is None:
+            cell = block.buffer[start[at] : end[at]].tobytes().decode()
+            raise DataError(
+                f"{block.path} line {int(block.line[at])} has the node id {cell!r}; ids of a stored graph are "
+                "positions from 0, so number the nodes"
+            )
+    raise AssertionError("one of the cells is no whole number")
+
+
+def _parquet_blocks(path: Path) -> Iterator[EdgeBlock]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise MissingDependencyError(f"reading {path} needs pyarrow; pip install pyarrow") from None
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            names = file.schema_arrow.names
+            ends, weights = edge_places(Table(path, tuple(map(str.lower, names)), [["0"] * len(names)], [0]))
+            row = 0
+            for batch in file.iter_batches(ROWS, columns=[names[at] for at in (*ends, *weights)]):
+                columns = [batch.column(names[at]) for at in (*ends, *weights)]
+                for at, column in zip((*ends, *weights), columns, strict=True):
+                    _check_column(path, names[at], column, row, whole=at in ends)
+                values = [column.to_numpy(zero_copy_only=False) for column in columns]
+                source, target = (value.astype(np.int64) for value in values[:2])
+                yield EdgeBlock(source, target, values[2].astype(np.float64) if weights else None)
+                row += batch.num_rows
+    except (OSError, pyarrow.ArrowException) as error:
+        raise DataError(f"{path} is truncated or not a parquet file ({type(error).__name__}); write it again") from None
+
+
+def _check_column(path: Path, name: str, column: object, row: int, *, whole: bool) -> None:
+    import pyarrow
+
+    assert isinstance(column, pyarrow.Array)
+    if column.null_count:
+        at = row + int(np.asarray(column.is_null()).argmax())
+        raise DataError(f"{path} has no {name} in row {at}; fill it in or drop the row")
+    kind = column.type
+    if whole and not pyarrow.types.is_integer(kind):
+        raise DataError(
+            f"{path} has ids of type {kind} in column {name}; ids of a stored graph are positions from 0, so number "
+            "the nodes"
+        )
+    if not (pyarrow.types.is_integer(kind) or pyarrow.types.is_floating(kind)):
+        raise DataError(f"{path} has values of type {kind} in column {name}; cast them to numbers")
+    values = column.to_numpy(zero_copy_only=False)
+    bad = (values < 0) | ~np.isfinite(values)
+    if bad.any():
+        at = int(bad.argmax())
+        raise DataError(f"{path} has {values[at]} in row {row + at}, column {name}; it must be a finite number from 0")

@@ -1,0 +1,88 @@
+"""Graphs stored as arrays that are mapped into memory, not read."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gcl.core.adjacency import Adjacency
+from gcl.core.errors import DataError
+from gcl.core.graph import Graph
+
+RECORD = "graph.json"
+FORMAT = "gcl stored graph 1"
+
+
+def is_stored_graph(path: str | os.PathLike[str]) -> bool:
+    """Whether a folder holds a stored graph."""
+    try:
+        record = json.loads((Path(path) / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(record, dict) and str(record.get("format", "")).startswith("gcl stored graph")
+
+
+def read_stored_graph(path: str | os.PathLike[str]) -> tuple[Graph, dict[str, Any]]:
+    """Opens a folder that :func:`gcl.data.store_graph.store_graph` wrote, in a time that does not depend on its size.
+
+    The arrays are mapped, so that only what is used of them takes memory; what is written to them stays in this
+    process. Their values were checked when they were stored, and are not checked again.
+
+    Returns:
+        The graph, and facts about it (class names).
+
+    Raises:
+        DataError: another format, or an array that is missing, truncated or of another shape.
+    """
+    folder = Path(path)
+    record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    if record["format"] != FORMAT:
+        raise DataError(
+            f"{folder} has the format {record['format']!r}, and this version reads {FORMAT!r}; store it again"
+        )
+    nodes, arcs = int(record["num_nodes"]), int(record["num_arcs"])
+
+    def array(name: str, shape: tuple[int | None, ...], kinds: str) -> Tensor:
+        return _mapped(folder / f"{name}.npy", shape, kinds)
+
+    row_ptr, col = array("row_ptr", (nodes + 1,), "i"), array("col", (arcs,), "i")
+    directed = bool(record["directed"])
+    adjacency = Adjacency(
+        row_ptr=row_ptr,
+        col=col,
+        t_row_ptr=array("t_row_ptr", (nodes + 1,), "i") if directed else row_ptr,
+        t_col=array("t_col", (arcs,), "i") if directed else col,
+        t_perm=array("t_perm", (arcs,), "i"),
+        shape=(nodes, nodes),
+        weight=array("weight", (arcs,), "f") if record["weighted"] else None,
+        symmetric=not directed,
+    )
+    if int(row_ptr[0]) != 0 or int(row_ptr[-1]) != arcs:
+        raise DataError(f"{folder}/row_ptr.npy does not end with the {arcs} arcs; store the graph again")
+    x = array("x", (nodes, int(record["num_features"])), "f") if record["num_features"] else None
+    attrs: dict[str, Tensor] = {}
+    if record["labels"]:
+        attrs["y"] = array("y", (nodes,), "i")
+    if record["splits"]:
+        attrs["splits"] = array("splits", (nodes, None), "iu")
+    names = tuple(record.get("class_names", ()))
+    return Graph.homogeneous(x, adjacency, attrs=attrs), {"class_names": names} if names else {}
+
+
+def _mapped(path: Path, shape: tuple[int | None, ...], kinds: str) -> Tensor:
+    """An array as a tensor on the pages of its file."""
+    try:
+        found = np.load(path, mmap_mode="c", allow_pickle=False)  # c: torch wants to be able to write
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is missing or truncated ({error}); store the graph again") from None
+    fits = len(shape) == found.ndim and all(want in (None, have) for want, have in zip(shape, found.shape, strict=True))
+    if not fits or found.dtype.kind not in kinds:
+        expected = ["any" if size is None else size for size in shape]
+        raise DataError(f"{path} holds {found.dtype} {list(found.shape)}, expected {expected}; store the graph again")
+    return torch.from_numpy(found)
