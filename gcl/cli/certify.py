@@ -58,11 +58,11 @@ def certify(
     if plot is not None:
         check_plot(plot)
     from gcl.run.certify import certify as run_certificates
-    from gcl.run.certify import graph_of_run
+    from gcl.run.run_data import load_for_run
     from gcl.run.run_directory import open_run
 
     opened = open_run(run)
-    dataset = graph_of_run(opened.settings, data, str(run), data_root)
+    dataset = load_for_run(opened.settings, data, data_root=data_root, where=str(run))
     with interruptible():
         result = run_certificates(
             opened,

@@ -31,7 +31,7 @@ def embed(
     json: AsJson = False,
 ) -> None:
     """Embeddings of a trained run, also for a new graph; the training data need not be there."""
-    from gcl.run.run_directory import kind_of, open_run
+    from gcl.run.run_directory import open_run
 
     if out.suffix not in SUFFIXES:
         raise ConfigError(f"{out} must end in one of {', '.join(SUFFIXES)}")
@@ -45,12 +45,9 @@ def embed(
     if data is None:
         embeddings, ids = named[which], opened.ids_of(which)
     else:
-        from gcl.data.load import load_dataset
+        from gcl.run.run_data import load_for_run
 
-        metapath = opened.settings.get("metapath")
-        dataset = load_dataset(data, kind=kind_of(opened.settings), data_root=data_root, metapath=metapath)
-        if dataset.card is None:  # a named set brings its own transform; a file gets what the run was trained with
-            dataset = load_dataset(data, data_root=data_root, transform=opened.settings["transform"], metapath=metapath)
+        dataset = load_for_run(opened.settings, data, data_root=data_root)
         made = opened.embed(dataset.graph).embeddings
         if which not in made:
             raise ConfigError(f"{which!r} is of the run's own graph alone; of another there is {', '.join(made)}")

@@ -86,7 +86,10 @@ def _of_dataset(
     from gcl.data.load import load_dataset
 
     name = need(dataset or source.dataset, "link prediction needs edges; give --dataset NAME, or --pairs FILE")
-    data = load_dataset(name, kind=source.kind, data_root=data_root or source.data_root, metapath=source.metapath)
+    options: dict[str, Any] = {"metapath": source.metapath}
+    if dataset is None and source.transform is not None:
+        options["transform"] = source.transform
+    data = load_dataset(name, kind=source.kind, data_root=data_root or source.data_root, **options)
     graph, z = data.graph, source.values
     if graph.num_nodes != z.shape[0]:
         raise DataError(f"{data.name} has {graph.num_nodes} nodes, the embeddings {z.shape[0]} rows")

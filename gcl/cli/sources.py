@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class Source:
     """Embeddings ``[N, d]`` with the ids of their rows, and the dataset that a run was trained on.
 
-    ``kind``, ``data_root`` and ``metapath`` say how that dataset is found. ``assignment`` is the run's own, where it
-    made one.
+    ``kind``, ``data_root``, ``metapath`` and ``transform`` say how that dataset is found. ``assignment`` is the run's
+    own, where it made one.
     """
 
     values: Tensor
@@ -30,6 +30,7 @@ class Source:
     data_root: str | None = None
     assignment: Tensor | None = None
     metapath: Mapping[str, Any] | None = None
+    transform: list[str] | None = None
 
 
 def read_source(path: Path) -> Source:
@@ -47,8 +48,8 @@ def read_source(path: Path) -> Source:
         settings = run.settings
         outputs = run.outputs
         kind, root = kind_of(settings), settings["data_root"]
-        path_of = settings.get("metapath")
-        return Source(outputs.main, run.ids, settings["dataset"], kind, root, outputs.assignment, path_of)
+        path_of, transform = settings.get("metapath"), settings.get("transform")
+        return Source(outputs.main, run.ids, settings["dataset"], kind, root, outputs.assignment, path_of, transform)
     from gcl.evaluate.embedding_files import read_embeddings
 
     table = read_embeddings(path)

@@ -58,8 +58,8 @@ def train(
         raise ConfigError("give one of --seed N (one run), --seeds N (several) and seeds=[...]")
     if seed is not None or seeds is not None:
         settings["seeds"] = [seed] if seed is not None else seeds
-    if isinstance(settings.get("dataset"), dict) and set(settings["dataset"]) == {"metapath"}:
-        settings["metapath"] = settings.pop("dataset")["metapath"]
+    if isinstance(settings.get("dataset"), dict) and {*settings["dataset"]} <= {"metapath", "transform"}:
+        settings |= settings.pop("dataset")
     for key in ("method", "dataset", "config", "out", "data_root", "progress"):
         if key in settings:
             raise ConfigError(f"{key} is no key=value setting; see the arguments and options of `gcl train --help`")

@@ -7,12 +7,11 @@ from typing import Any
 
 from gcl.core.errors import ConfigError, DataError
 from gcl.core.streams import Streams
-from gcl.data.dataset import Dataset
-from gcl.data.load import load_dataset
 from gcl.evaluate.compactness import Compactness, compactness
 from gcl.ops.propagation_bounds import Deletion
 from gcl.run.result import Result
-from gcl.run.run_directory import Run, kind_of, open_run
+from gcl.run.run_data import load_for_run
+from gcl.run.run_directory import Run, open_run
 
 
 def certify(
@@ -56,7 +55,7 @@ def certify(
     encoder = getattr(method, "encoder_", None)
     if encoder is None:
         raise ConfigError(f"{name}: method {type(method).__name__} has no single encoder to certify")
-    data = graph_of_run(settings, dataset, name, data_root)
+    data = load_for_run(settings, dataset, data_root=data_root, where=name)
     width = data.graph.spec.in_channels.get(data.graph.target)
     built = encoder.affine_layers()[0].weight.shape[0] if hasattr(encoder, "affine_layers") else width
     if width != built:
@@ -73,26 +72,3 @@ def certify(
         paths=paths,
         generator=Streams(seed).generator("attack", device=device),
     )
-
-
-def graph_of_run(settings: Any, dataset: Any, name: str, data_root: str | Path | None) -> Dataset:
-    """The graph to certify: the one given, or the run's own by its name.
-
-    Raises:
-        ConfigError: the run was trained on a graph in memory and none is given.
-    """
-    if dataset is None and settings["dataset"] is None:
-        raise ConfigError(f"{name} was trained on a graph in memory; give it again as the dataset")
-    if isinstance(dataset, Dataset):
-        return dataset
-    found = load_dataset(
-        settings["dataset"] if dataset is None else dataset,
-        kind=kind_of(settings),
-        data_root=data_root or settings["data_root"],
-        metapath=settings.get("metapath"),
-    )
-    if found.card is None and dataset is not None and settings.get("transform"):
-        found = load_dataset(
-            dataset, data_root=data_root, transform=settings["transform"], metapath=settings.get("metapath")
-        )
-    return found

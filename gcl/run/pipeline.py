@@ -16,6 +16,7 @@ from gcl.data.load import load_dataset
 from gcl.methods.method import Method
 from gcl.run import run_directory as files
 from gcl.run.result import Result
+from gcl.run.run_data import load_for_run
 from gcl.run.scoring import resolve_evaluators
 from gcl.run.settings import read_yaml, settle, write_yaml
 from gcl.run.training import resolve_method, train
@@ -32,6 +33,7 @@ def pipeline(
     floors: bool | None = None,
     interactions: Mapping[str, Any] | None = None,
     metapath: str | Mapping[str, Any] | None = None,
+    transform: str | list[str] | None = None,
     config: str | Path | Mapping[str, Any] | None = None,
     out: str | Path | None = None,
     data_root: str | Path | None = None,
@@ -52,6 +54,8 @@ def pipeline(
             :class:`gcl.data.interaction_options.InteractionOptions`.
         metapath: train on the target nodes of a graph of several node types, joined along a meta-path such as
             ``paper-author-paper``; see :class:`gcl.data.metapath_options.MetaPathOptions`.
+        transform: names of :data:`gcl.data.transforms.TRANSFORMS` for the features, ``[]`` = as they are stored;
+            ``None`` = what the dataset's card says.
         config: a YAML file or mapping of settings that takes the place of the shipped ones for this method and dataset.
         out: a new folder for the run; ``None`` keeps everything in memory.
         data_root: where named datasets lie; ``None`` = ``GCL_DATA``, then the user's cache.
@@ -86,6 +90,7 @@ def pipeline(
                 floors=floors,
                 interactions=interactions,
                 metapath=metapath,
+                transform=transform,
             ),
         },
     )
@@ -123,6 +128,8 @@ def configure(
         # the settings of a shipped experiment or a file, which the name of the data was needed for
         data = load_dataset(dataset, kind=cls.kind, data_root=data_root, interactions=settings["interactions"])
     settings["interactions"] = data.info.get("interactions")
+    if settings["transform"] is not None and settings["transform"] != list(data.info.get("transform", ())):
+        data = _with_transform(dataset, cls.kind, data_root, settings)
     if settings["metapath"] is not None:
         if cls.kind == "hetero":
             raise ConfigError(
@@ -191,17 +198,24 @@ def resume(
         raise ConfigError(f"{folder} holds no run (no {files.CONFIG}); give the folder that `gcl train` wrote")
     with files.claim(folder):
         settings = files.read_config(folder / files.CONFIG)
-        reference = dataset if dataset is not None else settings["dataset"]
-        if reference is None:
-            raise ConfigError(f"{folder} was trained on a graph in memory; give it again as dataset=")
-        data = load_dataset(
-            reference,
-            kind=files.kind_of(settings),
-            data_root=data_root or settings["data_root"],
-            interactions=settings.get("interactions"),
-            metapath=settings.get("metapath"),
-        )
+        data = load_for_run(settings, dataset, data_root=data_root, where=str(folder))
         return train(settings, data, folder, progress=progress)
+
+
+def _with_transform(given: Any, kind: str, data_root: str | Path | None, settings: Mapping[str, Any]) -> Dataset:
+    """The data with the features transformed as the settings say, in place of the card's way."""
+    if isinstance(given, Dataset) and given.info.get("transform"):
+        raise ConfigError(
+            f"the dataset was loaded with transform={given.info['transform']}, not {settings['transform']}; load it "
+            "with the other, or leave out one of the two"
+        )
+    return load_dataset(
+        given,
+        kind=kind,
+        data_root=data_root,
+        interactions=settings["interactions"],
+        transform=settings["transform"],
+    )
 
 
 def _dataset_reference(given: Any, data: Dataset) -> str | None:

@@ -171,7 +171,8 @@ def shipped_changes(record: Mapping[str, Any]) -> list[str] | None:
         if describe(find_class("method", base))["name"] != record["method"]:
             continue
         shipped = _meant(describe(settle(base, record["dataset"], overrides={}, preset=preset)))
-        found.append(_changes(meant, {**shipped, "transform": transform}))
+        own = shipped.get("transform")
+        found.append(_changes(meant, {**shipped, "transform": transform if own is None else own}))
     return min(found, key=len) if found else None
 
 

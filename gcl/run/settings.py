@@ -18,11 +18,12 @@ from gcl.data.interaction_options import InteractionOptions
 from gcl.data.metapath_options import MetaPathOptions
 from gcl.data.names import find_name
 from gcl.data.resources import resource_folder
+from gcl.data.transforms import transform_names
 
 # Keys of a configuration beside the arguments of the method.
-SETTINGS = ("seeds", "trainer", "evaluate", "floors", "interactions", "metapath")
+SETTINGS = ("seeds", "trainer", "evaluate", "floors", "interactions", "metapath", "transform")
 # What a file of settings may hold besides; a run's own config.yaml is such a file.
-RECORDED = ("method", "dataset", "paper", "note", "format", "transform", "data_root")
+RECORDED = ("method", "dataset", "paper", "note", "format", "data_root")
 RESERVED = (*SETTINGS, *RECORDED)
 HEAD_OPTIONS = ("steps", "learning_rate", "weight_decay", "num_probes")  # of a classifier's protocol
 
@@ -142,13 +143,13 @@ def settle(
     Args:
         method: a method's name, dotted name, class or object.
         dataset: the canonical dataset name, to find shipped settings; ``None`` where there is none.
-        overrides: arguments of the method, beside ``trainer``, ``evaluate``, ``seeds``, ``floors``, ``interactions``
-            and ``metapath``.
+        overrides: arguments of the method, beside ``trainer``, ``evaluate``, ``seeds``, ``floors``, ``interactions``,
+            ``metapath`` and ``transform``.
         preset: settings that take the place of the shipped ones.
 
     Returns:
         ``{"method": {"name", ...every argument}, "dataset", "seeds", "trainer", "evaluate", "floors", "interactions",
-        "metapath", "paper"}``.
+        "metapath", "transform", "paper"}``.
 
     Raises:
         ConfigError: an unknown key (the nearest is given) or a value of the wrong type.
@@ -188,6 +189,7 @@ def settle(
         "floors": _flag("floors", overrides.get("floors", preset.get("floors", True))),
         "interactions": _interactions(overrides.get("interactions"), preset.get("interactions")),
         "metapath": _metapath(overrides.get("metapath", preset.get("metapath"))),
+        "transform": _transform(overrides.get("transform", preset.get("transform"))),
         "paper": preset.get("paper"),
     }
 
@@ -228,6 +230,15 @@ def _interactions(given: Any, preset: Any) -> dict[str, Any] | None:
 def _metapath(value: Any) -> dict[str, Any] | None:
     """The meta-path that makes a graph of one node type of the data; ``None`` = the data as they are."""
     return None if value is None else MetaPathOptions.of(value).describe()
+
+
+def _transform(value: Any) -> list[str] | None:
+    """Names of transforms of the features; ``None`` = those of the dataset's card."""
+    if value is None:
+        return None
+    if not isinstance(value, str | list | tuple):
+        raise ConfigError(f"transform must be a name or a list of names, got {value!r}")
+    return list(transform_names(value))
 
 
 def _evaluators(given: Any, preset: Any, kind: str) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from gcl.core.graph import Graph
 from gcl.core.report import Report
 from gcl.data.dataset import Dataset
 from gcl.data.fingerprint import graph_fingerprint
-from gcl.data.load import load_dataset
 from gcl.run import run_directory as files
+from gcl.run.run_data import load_for_run
 from gcl.run.run_directory import Run, RunDirectory
 from gcl.run.scoring import resolve_evaluators, split
 
@@ -109,13 +109,7 @@ def read_run(path: Path, name: str, data_root: str | Path | None, notes: list[st
 def _data(run: Run, data_root: str | Path | None) -> Dataset:
     if run.settings["dataset"] is None:
         raise DataError("it was trained on a graph in memory")
-    return load_dataset(
-        run.settings["dataset"],
-        kind=files.kind_of(run.settings),
-        data_root=data_root or run.settings["data_root"],
-        interactions=run.settings.get("interactions"),
-        metapath=run.settings.get("metapath"),
-    )
+    return load_for_run(run.settings, data_root=data_root)
 
 
 def _metrics(place: Path) -> list[Mapping[str, Any]]:

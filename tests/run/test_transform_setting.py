@@ -1,0 +1,67 @@
+"""Features as they are stored, in place of the way of a dataset's card."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import gcl
+from gcl.core.errors import ConfigError
+from gcl.data.load import load_dataset
+from gcl.run.run_data import load_for_run
+from gcl.run.run_directory import open_run
+from gcl.run.settings import experiment_file, read_yaml
+
+SMALL = {"trainer": {"epochs": 1}, "floors": False, "evaluate": False, "encoder": {"out_channels": 4}}
+
+
+def test_a_run_says_how_its_features_were_transformed_and_finds_them_again(tmp_path, data_root, monkeypatch):
+    monkeypatch.setenv("GCL_DATA", str(data_root))
+    by_card = gcl.pipeline("grace", "citeseer", **SMALL)
+    stored = gcl.pipeline("grace", "citeseer", transform=[], out=tmp_path / "run", **SMALL)
+    assert by_card.settings["transform"] == ["row_normalize"]
+    assert stored.settings["transform"] == []
+    assert not torch.equal(by_card.runs[0].outputs.main, stored.runs[0].outputs.main)
+
+    plain = load_dataset("node/citeseer", transform=None)
+    same = gcl.pipeline("grace", plain, **SMALL)
+    assert torch.equal(same.runs[0].outputs.main, stored.runs[0].outputs.main)
+    assert gcl.pipeline("grace", "citeseer", transform="row_normalize", **SMALL).settings["transform"] == [
+        "row_normalize"
+    ]
+
+    run = open_run(tmp_path / "run")
+    own = load_for_run(run.settings)
+    assert own.fingerprint == plain.fingerprint
+    assert load_for_run(run.settings, "citeseer").fingerprint == plain.fingerprint  # the same by name
+    assert load_for_run(run.settings, "cora").info["transform"] == ["row_normalize"]  # another brings its own
+    resumed = gcl.resume(tmp_path / "run")
+    assert torch.equal(resumed.runs[0].outputs.main, stored.runs[0].outputs.main)
+    again = gcl.pipeline("grace", "citeseer", config=tmp_path / "run" / "config.yaml")
+    assert torch.equal(again.runs[0].outputs.main, stored.runs[0].outputs.main)
+
+
+def test_unknown_and_contradicting_transforms_are_one_sentence(data_root, monkeypatch):
+    monkeypatch.setenv("GCL_DATA", str(data_root))
+    with pytest.raises(ConfigError, match="did you mean 'row_normalize'"):
+        gcl.pipeline("grace", "karate", transform="row_normalise", **SMALL)
+    with pytest.raises(ConfigError, match="must be a name or a list"):
+        gcl.pipeline("grace", "karate", transform=3, **SMALL)
+    loaded = load_dataset("node/citeseer")
+    with pytest.raises(ConfigError, match="was loaded with transform"):
+        gcl.pipeline("grace", loaded, transform=[], **SMALL)
+
+
+@pytest.mark.parametrize("method", ["pamc", "scgc", "scgc_star", "sdcn"])
+def test_auto_encoders_get_citeseer_as_it_is_stored(method):
+    settings = read_yaml(experiment_file(method, "node/citeseer"))
+    assert settings["transform"] == []
+
+
+def test_clustering_of_citeseer_begins_above_chance(data_root, monkeypatch):
+    """On rows that sum to 1 the auto-encoder learned nothing, and all nodes were one cluster."""
+    monkeypatch.setenv("GCL_DATA", str(data_root))
+    result, _, _ = gcl.reproduce("pamc", "citeseer", overrides={"trainer": {"epochs": 1}, "floors": False}, seeds=[0])
+    details = result.scores["assignment"]["trained"].details
+    assert details["clusters"] == 6
+    assert details["start"]["accuracy"] > 0.4
