@@ -73,6 +73,8 @@ class AdaptiveEdgeDrop(Augmenter):
     def fit_graph(self, graph: Graph, generator: Generator | None) -> None:
         """Scores every arc of the only relation."""
         adjacency = graph.adjacency
+        if self.symmetric:
+            check_symmetric(adjacency, adjacency, "AdaptiveEdgeDrop")
         values = node_centrality(adjacency, self.centrality, self.compat, WALK_STEPS)
         score = arc_score(adjacency, values, self.centrality)
         if self.symmetric and adjacency.symmetric:

@@ -133,8 +133,11 @@ def reverse_arcs(adjacency: Adjacency) -> tuple[Tensor, Tensor]:
 
 
 def check_symmetric(whole: Adjacency, view: Adjacency, owner: str) -> None:
-    """Raises ``DataError`` where neither the graph's relation nor the view's has each arc with its reverse."""
-    if not (whole.symmetric or view.symmetric):
+    """Raises ``DataError`` where neither the graph's relation nor the view's has each arc with its reverse.
+
+    A part of a graph may lack them, where neighbours were sampled; the whole was seen by ``fit``.
+    """
+    if not (whole.symmetric or view.symmetric or whole.edge_id is not None):
         raise DataError(
             f"{owner} with symmetric=True needs an undirected graph, every arc with its reverse; "
             f"add the reverse arcs or use symmetric=False"

@@ -69,6 +69,8 @@ class CommunalEdgeDrop(Augmenter):
 
     def fit_graph(self, graph: Graph, generator: Generator | None) -> None:
         """Scores every arc of the only relation."""
+        if self.symmetric:
+            check_symmetric(graph.adjacency, graph.adjacency, "CommunalEdgeDrop")
         communities = None if self.communities is None else resolve("communities", self.communities)
         labels, strength = node_communities(graph, communities, generator)
         adjacency = graph.adjacency

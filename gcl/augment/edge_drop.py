@@ -40,6 +40,12 @@ class EdgeDrop(Augmenter):
         self.exact = exact
         self.drops_all = drop_prob == 1
 
+    def fit_graph(self, graph: Graph, generator: Generator | None) -> None:
+        """Only looks whether the graph is undirected, if it has to be."""
+        if self.symmetric:
+            for adjacency in graph.relations.values():
+                check_symmetric(adjacency, adjacency, "EdgeDrop")
+
     def augment(self, view: View, generator: Generator | None) -> View:
         """The view with arcs dropped."""
         for name, adjacency in view.adjacency.items():

@@ -17,6 +17,7 @@ def methods(json: AsJson = False) -> None:
     for name, summary in METHOD_SUMMARIES.items():
         typer.echo(f"{name:<{width}}  {summary}")
     typer.echo("")
-    for slot in ("augmenter", "encoder", "projector", "loss", "regularizer", "evaluator"):
-        typer.echo(f"{slot:<13} {', '.join(sorted(PARTS[slot])) or '-'}")
+    for slot, table in PARTS.items():
+        if slot not in ("method", "trainer", "communities"):
+            typer.echo(f"{slot:<13} {', '.join(sorted(table))}")
     typer.echo("Any slot also takes package.module:Class.")

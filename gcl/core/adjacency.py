@@ -302,10 +302,23 @@ class Adjacency:
         if cols is not None:
             place = position_of(cols, self.shape[1])
         row, arc = self.entries_of(rows)
-        inside = place[self.col[arc]] >= 0
-        row, arc = row[inside], arc[inside]
+        col = place.index_select(0, self.col.index_select(0, arc))
+        inside = col >= 0
+        row, arc, col = row[inside], arc[inside], col[inside]
         shape = (rows.numel(), rows.numel() if cols is None else cols.numel())
-        return self.taken(row_pointer(row, shape[0]), place[self.col[arc]], arc, shape)
+        return self.taken(row_pointer(row, shape[0]), col, arc, shape)
+
+    def rows_of(self, rows: Tensor) -> Adjacency:
+        """Some rows with all columns, in the order given, which may repeat; keeps ids. It reads those rows only."""
+        row, arc = self.entries_of(rows)
+        return self._of(
+            row_pointer(row, rows.numel()),
+            self.col.index_select(0, arc),
+            (rows.numel(), self.shape[1]),
+            None if self.weight is None else self.weight.index_select(0, arc),
+            arc if self.edge_id is None else self.edge_id.index_select(0, arc),
+            None if self.keep is None else self.keep.index_select(0, arc),
+        )
 
     def entries_of(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """The stored arcs of some rows, one row after the other: position in ``rows`` and place here, int64 ``[e]``.
@@ -336,10 +349,10 @@ class Adjacency:
             t_col=col if symmetric else t_col,
             t_perm=t_perm,
             shape=shape,
-            weight=None if self.weight is None else self.weight[arc],
-            edge_id=arc if self.edge_id is None else self.edge_id[arc],
+            weight=None if self.weight is None else self.weight.index_select(0, arc),
+            edge_id=arc if self.edge_id is None else self.edge_id.index_select(0, arc),
             symmetric=symmetric,
-            keep=None if self.keep is None else self.keep[arc],
+            keep=None if self.keep is None else self.keep.index_select(0, arc),
         )
 
     def without_self_loops(self) -> Adjacency:

@@ -192,12 +192,12 @@ class Graph:
         """
 
         def take(kind: str, value: Tensor) -> Tensor:
-            return value[nodes[kind]] if kind in nodes else value
+            return value.index_select(0, nodes[kind]) if kind in nodes else value
 
         def take_features(kind: str, value: Tensor | Adjacency) -> Tensor | Adjacency:
             if kind not in nodes or isinstance(value, Tensor):
                 return take(kind, value) if isinstance(value, Tensor) else value
-            return value.subgraph(nodes[kind], torch.arange(value.shape[1], device=value.device))
+            return value.rows_of(nodes[kind])
 
         edge_attrs = {name: dict(attrs) for name, attrs in self.edge_attrs.items()}
         made = dict(self.relations)

@@ -97,20 +97,23 @@ def describe(obj: Any) -> Any:
     return record
 
 
-def dotted_key(cls: type, key: str, given: Mapping[str, Any] = {}) -> str | None:
+def dotted_key(cls: type, key: str, given: Mapping[str, Any] = {}, *, absent: bool = False) -> str | None:
     """``part.key`` of the first part of a class that takes an argument of this name; ``None`` where none does.
 
     Args:
         cls: whose parts.
         key: an argument that it does not take itself.
-        given: specifications of its parts, where they are not the defaults. Of a part that is ``None`` any will do.
+        given: specifications of its parts, where they are not the defaults.
+        absent: look at the parts that are ``None`` in place of the others; of such a part any will do.
     """
     hints = get_type_hints(cls.__init__, include_extras=True)  # type: ignore[misc]
     for name, parameter in _signature(cls).items():
         slot, spec = _slot_of(hints.get(name)), given.get(name, parameter.default)
-        if slot is None or slot.many or _is_instance(spec):
+        if slot is None or slot.many or _is_instance(spec) or (spec is None) != absent:
             continue
         part = _as_mapping(slot.kind, spec, name).get(NAME)
+        if part is None and not absent:  # a mapping without a name changes the default
+            part = _as_mapping(slot.kind, parameter.default, name).get(NAME)
         for known in [part] if part is not None else class_paths(slot.kind):
             if key in _signature(find_class(slot.kind, known)):
                 return f"{name}.{key}"
@@ -140,7 +143,7 @@ def _normalise(slot: str, spec: Any, preset: Any, where: str) -> Any:
     hints = get_type_hints(cls.__init__, include_extras=True)  # type: ignore[misc]
     for key in (*given, *base):
         if key != NAME and key not in parameters:
-            inner = dotted_key(cls, key, {**base, **given})
+            inner = dotted_key(cls, key, {**base, **given}) or dotted_key(cls, key, {**base, **given}, absent=True)
             raise ConfigError(
                 f"{where}: unknown key {key!r}; did you mean '{where}.{inner}'?"
                 if inner

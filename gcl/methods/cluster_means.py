@@ -16,10 +16,10 @@ from gcl.ops.unit_rows import unit_rows
 class ClusterMeans(Memory):
     r"""The mean projection of each community of the whole graph, for its nodes that are not in the step.
 
-    As a key that counts as often as there are such nodes it is a lower bound of their sum (Jensen's inequality, see
-    :func:`gcl.losses.blocks.block_repulsion`), but for what has changed since they were met. A mean moves by the share
-    of the community's nodes that a step has: about the mean over its last pass. A step costs as many products more as
-    there are communities.
+    It is a key that counts as often as there are such nodes. Were it their mean as they are now, it would be a lower
+    bound of their sum (Jensen's inequality, see :func:`gcl.losses.blocks.block_repulsion`); it is that of the whole
+    community as it was met last: a mean moves by the share of the community's nodes that a step has. A step costs as
+    many products more as there are communities.
 
     Args:
         momentum: see :class:`~gcl.methods.memory.Memory`.

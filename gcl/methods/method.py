@@ -27,7 +27,6 @@ class Method(nn.Module):
 
     kind: ClassVar[str] = "node"  # the dataset collection that a bare dataset name is looked up in first
     needs_features: ClassVar[bool] = True  # whether the target nodes must have features
-    takes_parts: ClassVar[bool] = False  # whether a step may get a part of the graph, with ids into the whole
     embedding_names: ClassVar[tuple[str, ...] | None] = None  # of its outputs, so that others are refused early
 
     def store(self, **arguments: Any) -> None:
@@ -43,6 +42,18 @@ class Method(nn.Module):
 
     def check(self, spec: GraphSpec) -> None:
         """Refuses parts that do not fit together or the graph, before anything is written or computed."""
+
+    def check_batches(self, parts: bool) -> None:
+        """Refuses to be trained on parts of the graph with ids into the whole, or not to be, before any work.
+
+        Raises:
+            ConfigError: with the reason. By default a method makes its own batches.
+        """
+        if parts:
+            raise ConfigError(
+                f"{type(self).__name__} makes its own batches; leave out trainer.batch, or choose a method of two "
+                "views, such as grace or csgcl"
+            )
 
     def prepare(self, graph: Graph, streams: Streams) -> Prepared:
         """What is expensive or random and done once (communities, SVD, meta-paths), as tensors saved with the run."""

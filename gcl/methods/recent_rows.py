@@ -26,7 +26,8 @@ class RecentRows(Memory):
 
     rows_: Tensor
     nodes_: Tensor
-    next_: Tensor
+    met_: Tensor
+    step_: Tensor
     node_weight_: Tensor | None
 
     def __init__(self, *, size: int = 16384, momentum: float = 0.95):
@@ -40,7 +41,8 @@ class RecentRows(Memory):
         room = min(self.size, num_nodes)
         self.register_buffer("rows_", torch.zeros(2, room, channels))
         self.register_buffer("nodes_", torch.full((room,), -1))  # -1: nothing yet
-        self.register_buffer("next_", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("met_", torch.full((room,), -1))  # in which step
+        self.register_buffer("step_", torch.zeros((), dtype=torch.int64))
         self.register_buffer("node_weight_", node_weight, persistent=False)
         return self
 
@@ -54,12 +56,19 @@ class RecentRows(Memory):
 
     @torch.no_grad()
     def put(self, nodes: Tensor, rows: tuple[Tensor, Tensor]) -> None:
-        """Remembers nodes in place of the oldest; see :class:`~gcl.methods.memory.Memory`."""
-        room = self.nodes_.numel()
-        nodes = nodes[-room:]  # of more than there is room for, the last
-        place = (self.next_ + torch.arange(nodes.numel(), device=nodes.device)) % room
-        self.nodes_[torch.isin(self.nodes_, nodes)] = -1  # each node once
+        """Remembers nodes in place of those met longest ago; see :class:`~gcl.methods.memory.Memory`.
+
+        Of more nodes than there is room for, evenly spaced ones are taken.
+        """
+        room, count = self.nodes_.numel(), nodes.numel()
+        if count > room:
+            chosen = torch.arange(room, device=nodes.device) * count // room
+            nodes, rows = nodes[chosen], (rows[0][chosen], rows[1][chosen])
+        self.met_[torch.isin(self.nodes_, nodes)] = -1  # their old rows are the first to go
+        place = self.met_.argsort(stable=True)[: nodes.numel()]
+        self.nodes_[torch.isin(self.nodes_, nodes)] = -1
         self.nodes_[place] = nodes
         for view, values in enumerate(rows):
-            self.rows_[view, place] = unit_rows(values[-room:]).to(self.rows_.dtype)
-        self.next_.copy_((self.next_ + nodes.numel()) % room)
+            self.rows_[view, place] = unit_rows(values).to(self.rows_.dtype)
+        self.met_[place] = self.step_
+        self.step_ += 1

@@ -64,7 +64,6 @@ class TwoView(Method):
             encoder or an augmenter.
     """
 
-    takes_parts: ClassVar[bool] = True
     embedding_names: ClassVar[tuple[str, ...] | None] = ("embedding",)
     provides: ClassVar[tuple[str, ...]] = ("epoch", "anchors", "node_weight", "clusters")
 
@@ -146,6 +145,24 @@ class TwoView(Method):
             regularizer.check(encoder, augmenters)
             for sentence in regularizer.caveats(augmenters):
                 warnings.warn(sentence, stacklevel=2)
+
+    def check_batches(self, parts: bool) -> None:
+        """Refuses settings that say nothing, or something else, where a step gets a part of the graph."""
+        if parts and self.node_order != "stored":
+            raise ConfigError(
+                "node_order is of the whole graph; leave it out with trainer.batch, whose parts have theirs"
+            )
+        regularizer = None if self.regularizer is None else resolve("regularizer", self.regularizer)
+        if parts and regularizer is not None and not getattr(regularizer, "takes_parts", False):
+            raise ConfigError(
+                f"{type(regularizer).__name__} is made for the whole graph, whose degrees a part does not have; leave "
+                "out trainer.batch or the regulariser"
+            )
+        if not parts and self.memory is not None and self.subset is None:
+            raise ConfigError(
+                "a memory is of nodes that are not in the step, and the whole graph is; give trainer.batch or subset, "
+                "or leave memory out"
+            )
 
     # -- once, before training ---------------------------------------------------------------------------------------
 

@@ -172,7 +172,7 @@ def check(settings: Mapping[str, Any], data: Dataset) -> None:
                 f"trainer.select=validation needs a validation part; evaluate.{name}: {evaluator.no_validation}"
             )
     trainer.check(method)
-    method.check(data.graph.spec)
+    method.check(trainer.batch_spec(data.graph.spec))
 
 
 def resume(

@@ -166,10 +166,7 @@ def settle(
     allowed = {*inspect.signature(cls).parameters, *SETTINGS}
     for key in overrides:
         if key not in allowed:
-            trainer = find_class("trainer", "trainer")
-            inner = dotted_key(cls, key, {**preset, **overrides})
-            if inner is None and key in inspect.signature(trainer).parameters:
-                inner = f"trainer.{key}"
+            inner = _owner_of(key, cls, {**preset, **overrides})
             if inner is not None:
                 raise ConfigError(f"unknown key {key!r}; did you mean '{inner}'?")
             raise ConfigError(unknown("key", key, allowed))
@@ -192,6 +189,21 @@ def settle(
         "transform": _transform(overrides.get("transform", preset.get("transform"))),
         "paper": preset.get("paper"),
     }
+
+
+def _owner_of(key: str, method: type, given: Mapping[str, Any]) -> str | None:
+    """Where a key that stands at the top belongs: to a part that is set before one that is not."""
+    trainer = find_class("trainer", "trainer")
+    of_trainer = given.get("trainer")
+    of_trainer = of_trainer if isinstance(of_trainer, Mapping) else {}
+    if inner := dotted_key(method, key, given):
+        return inner
+    if key in inspect.signature(trainer).parameters:
+        return f"trainer.{key}"
+    for absent in (False, True):
+        if inner := dotted_key(trainer, key, of_trainer, absent=absent):
+            return f"trainer.{inner}"
+    return dotted_key(method, key, given, absent=True)
 
 
 def _flat(preset: Mapping[str, Any], method: str, dataset: str | None) -> dict[str, Any]:

@@ -131,7 +131,7 @@ def _run_seed(
         )
         seconds["evaluate_untrained"] = watch.lap()
 
-    trainer: Trainer = resolve("trainer", settings["trainer"])
+    trainer: Trainer = resolve("trainer", _own(settings["trainer"]))
     placed = trainer.place(graph)  # as the trained method sees it
     selects = "validation" in (trainer.select, *(stage.select for stage in method.stages()))
     fit = trainer.fit(

@@ -32,24 +32,24 @@ class CommunityBatches:
     def __init__(self, *, batch_size: int = 1024):
         check_size("batch_size", batch_size, 2)
         self.batch_size = batch_size
-        self._pieces: tuple[Graph, list[Tensor]] | None = None  # of the last graph
+        self._pieces: tuple[Graph, int, list[Tensor]] | None = None  # of the last graph and seed
 
     def __call__(self, graph: Graph, clock: Clock, streams: Streams) -> Iterator[Batch]:
         """The batches of an epoch."""
-        if self._pieces is None or self._pieces[0] is not graph:
-            self._pieces = (graph, self._cut(graph, streams.integer("batch communities", bits=31)))
-        pieces = self._pieces[1]
-        order = torch.randperm(
-            len(pieces), generator=streams.generator("batches", clock.stage_index, clock.epoch)
-        ).tolist()
+        seed = streams.integer("batch communities", bits=31)
+        if self._pieces is None or self._pieces[0] is not graph or self._pieces[1] != seed:
+            self._pieces = (graph, seed, self._cut(graph, seed))
+        pieces = self._pieces[2]
+        generator = streams.generator("batches", clock.stage_index, clock.epoch)
+        order = torch.randperm(len(pieces), generator=generator).tolist()
+        nodes = torch.cat([pieces[piece] for piece in order])
         size = torch.tensor([pieces[piece].numel() for piece in order])
-        middle = size.cumsum(0) - size / 2
         count = max(1, round(graph.num_nodes / self.batch_size))
-        batch = (middle * count / graph.num_nodes).long().clamp_max(count - 1).tolist()
-        for number in range(count):
-            chosen = [pieces[piece] for piece, own in zip(order, batch, strict=True) if own == number]
-            if chosen:
-                yield induced(graph, torch.cat(chosen).sort().values)
+        own = ((size.cumsum(0) - size / 2) * count / graph.num_nodes).long().clamp_max(count - 1)  # ascending
+        sizes = torch.zeros(count, dtype=torch.int64).index_add_(0, own, size)
+        for part in nodes.split(sizes.tolist()):
+            if part.numel():
+                yield induced(graph, part.sort().values)
 
     def _cut(self, graph: Graph, seed: int) -> list[Tensor]:
         """The nodes of each community, int64; of a large one in parts."""

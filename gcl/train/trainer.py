@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -13,6 +14,7 @@ import torch
 from gcl.core.context import Clock
 from gcl.core.errors import CheckpointError, ConfigError, OutputError
 from gcl.core.graph import Graph
+from gcl.core.graph_spec import GraphSpec
 from gcl.core.resolve import Slot, resolve
 from gcl.core.streams import Streams
 from gcl.methods.method import Method
@@ -241,15 +243,22 @@ class Trainer:
         """
         self._plan(method)
 
+    def batch_spec(self, spec: GraphSpec) -> GraphSpec:
+        """The graph as large as a step may have it, for checks of what a loss needs."""
+        size = None if self.batch is None else getattr(resolve("batch", self.batch), "batch_size", None)
+        if size is None:
+            return spec
+        least = min(size, spec.num_nodes[spec.target])
+        return dataclasses.replace(spec, num_nodes={**spec.num_nodes, spec.target: least})
+
     def _plan(self, method: Method) -> list[PlannedStage]:
         """The method's stages with the trainer's settings where they leave them open."""
-        if self.batch is not None:
-            resolve("batch", self.batch)
-            if not method.takes_parts:
-                raise ConfigError(
-                    f"{type(method).__name__} makes its own batches; leave out trainer.batch, or choose a method of "
-                    "two views, such as grace or csgcl"
-                )
+        method.check_batches(self.batch is not None)
+        if self.batch is not None and not callable(resolve("batch", self.batch)):
+            raise ConfigError(
+                f"trainer.batch is called with a graph, a clock and streams, and {self.batch!r} cannot be; see "
+                "gcl.train.batches"
+            )
         plan = []
         for index, stage in enumerate(method.stages()):
             where = f"of stage {stage.name!r}"

@@ -13,8 +13,11 @@ from hypothesis import strategies as st
 from torch import nn
 
 import gcl
-from gcl.core.context import LossContext, MoreKeys
+from gcl.core.context import Clock, LossContext, MoreKeys
 from gcl.core.errors import ConfigError
+from gcl.core.streams import Streams
+from gcl.core.view import View
+from gcl.data.load import load_dataset
 from gcl.losses.infonce import InfoNCE
 from gcl.losses.nt_xent import NTXent
 from gcl.losses.team_up import TeamUp
@@ -22,6 +25,7 @@ from gcl.methods.cluster_means import ClusterMeans
 from gcl.methods.grace import GRACE
 from gcl.methods.recent_rows import RecentRows
 from gcl.methods.slow_copy import SlowCopy
+from gcl.train.neighbor_batches import NeighborBatches
 
 N, M, D, TEMPERATURE = 7, 5, 4, 0.4
 
@@ -78,33 +82,48 @@ def test_the_weight_of_further_keys_is_asked_for():
         TeamUp()(rows(N, 0), rows(N, 1), context=context)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.integers(1, 9), st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=6, unique=True), max_size=8))
 def test_the_latest_of_so_many_nodes_are_remembered_each_once(size, steps):
     memory = RecentRows(size=size).build(1, 10, None, torch.arange(10) * 10.0)
-    latest: list[tuple[int, int]] = []  # what is expected: node and the step it was met in, oldest first
-    written: list[int | None] = [None] * size  # places in order, as the ring fills them
-    at = 0
+    met: dict[int, int] = {}  # the last step that each node was put in
     for step, nodes in enumerate(steps):
-        kept = nodes[-size:]
-        written = [None if held is not None and held[0] in kept else held for held in written]
-        for node in kept:
-            written[at % size] = (node, step)
-            at += 1
         values = torch.full((len(nodes), 1), float(step) + 1)
         memory.put(torch.tensor(nodes), (values, -values))
-        latest = [held for held in written if held is not None]
-        assert len({node for node, _ in latest}) == len(latest)
-    for asked in ([], [0, 3, 5], list(range(10))):
-        expected = [node for node, _ in latest if node not in asked]
-        found = memory.keys(torch.tensor(asked, dtype=torch.int64))
-        if not expected:
-            assert found is None
-        else:
-            assert found.node_weight.tolist() == [node * 10 for node in expected]
-            assert found.rows[0].tolist() == [[1.0]] * len(expected)
-            assert found.rows[1].tolist() == [[-1.0]] * len(expected)
-            assert found.counts is None
+        kept = nodes if len(nodes) <= size else [nodes[at * len(nodes) // size] for at in range(size)]
+        met |= dict.fromkeys(kept, step)
+        for node in set(nodes) - set(kept):  # there was no room for it
+            met.pop(node, None)
+    found = memory.keys(torch.tensor([], dtype=torch.int64))
+    held = [] if found is None else (found.node_weight / 10).long().tolist()
+    assert len(set(held)) == len(held) == min(size, len(met))
+    forgotten = [step for node, step in met.items() if node not in held]
+    assert all(met[node] >= max(forgotten, default=-1) for node in held)
+    for asked in ([0, 3, 5], list(range(10))):
+        part = memory.keys(torch.tensor(asked))
+        assert sorted([] if part is None else (part.node_weight / 10).long().tolist()) == sorted(set(held) - {*asked})
+
+
+def test_rows_are_those_of_the_step_that_a_node_was_met_in_last():
+    memory = RecentRows(size=4).build(2, 10, None, torch.arange(10.0))
+    first, second = torch.tensor([1, 2, 3]), torch.tensor([3, 7])
+    one, two = torch.tensor([[3.0, 4.0]] * 3), torch.tensor([[0.0, 2.0]] * 2)
+    memory.put(first, (one, -one))
+    memory.put(second, (two, -two))
+    found = memory.keys(torch.tensor([9]))
+    rows = dict(zip(found.node_weight.long().tolist(), found.rows[0].tolist(), strict=True))
+    assert set(rows) == {1, 2, 3, 7}
+    assert rows[1] == pytest.approx([0.6, 0.8])  # of length 1
+    assert rows[3] == rows[7] == [0.0, 1.0]
+    assert torch.equal(found.rows[1], -found.rows[0])
+    memory.put(torch.tensor([0, 4]), (two, two))  # in place of 1 and 2
+    assert sorted(memory.keys(torch.tensor([9])).node_weight.tolist()) == [0, 3, 4, 7]
+
+
+def test_of_more_nodes_than_there_is_room_for_evenly_spaced_ones_are_kept():
+    memory = RecentRows(size=5).build(1, 100, None, torch.arange(100.0))
+    memory.put(torch.arange(100), (torch.ones(100, 1), torch.ones(100, 1)))
+    assert memory.keys(torch.tensor([1])).node_weight.tolist() == [0, 20, 40, 60, 80]
 
 
 def test_means_of_communities_are_those_of_the_last_pass_and_count_who_is_not_there():
@@ -197,10 +216,76 @@ def test_a_run_with_a_memory_resumes_bit_for_bit(tmp_path, monkeypatch):
         ("progcl", {"memory": "recent"}, "ProGCLLoss takes no negatives from a memory"),
         ("grace", {"memory": "recent", "loss": "block_infonce"}, "BlockInfoNCE takes no negatives from a memory"),
         ("costa", {"memory": "recent"}, "COSTA contrasts rows of a sketch"),
+        ("grace", {"memory": "recent"}, "a memory is of nodes that are not in the step"),
+        ("grace", {"memory": "recent", "anchors": 5}, "a memory is of nodes that are not in the step"),
         ("grace", {"memory": {"name": "recent", "size": 0}}, "size of the memory must be a whole number from 1"),
         ("grace", {"memory": {"name": "clusters", "momentum": 1.0}}, "momentum must be from 0 and below 1"),
     ],
 )
 def test_what_cannot_be_is_said_before_any_work(method, options, message):
+    parts = {} if "a memory is of" in message else {"batch": {"name": "neighbors", "batch_size": 10}}
     with pytest.raises(ConfigError, match=message):
-        gcl.pipeline(method, "karate", trainer={"epochs": 1}, **options)
+        gcl.pipeline(method, "karate", trainer={"epochs": 1, **parts}, **options)
+
+
+@pytest.mark.parametrize("memory", [{"name": "recent", "size": 9}, "clusters"])
+def test_a_step_contrasts_with_the_slow_copy_and_with_what_is_remembered(memory):
+    """Six steps against a dense loss in float64 from the method's own modules."""
+    graph = load_dataset("karate").graph.for_training()
+    small = {"encoder": {"name": "gcn", "out_channels": 8}, "projector": {"name": "mlp", "hidden_channels": 8}}
+    method = GRACE(memory=memory, augment={"view1": {}, "view2": {}}, **small)
+    streams = Streams(0)
+    prepared = method.prepare(graph, streams)
+    with streams.scope("init"):
+        method.build(graph.spec, prepared)
+    source, remembered = NeighborBatches(batch_size=10, fanout=[3, 2]), 0
+    optimizer = torch.optim.SGD([parameter for parameter in method.parameters() if parameter.requires_grad], lr=0.5)
+    for epoch in (1, 2):
+        for number, batch in enumerate(source(graph, Clock("train", epoch), streams)):
+            if number == 3:
+                break
+            nodes = batch.graph.node_id["node"][batch.index]
+            view, slow = View.of(batch.graph), method.slow_.copies_
+            h = F.normalize(method.projector_(method.encoder_(view)[batch.index])).double()
+            k = F.normalize(slow[1](slow[0](view)[batch.index])).double()
+            more = method.memory_.keys(nodes)
+            far = [] if more is None else [part.double() for part in more.rows]
+            counts = torch.ones(0) if more is None else torch.ones(far[0].shape[0])
+            counts = counts if more is None or more.counts is None else more.counts
+            remembered += counts.numel()
+            expected = 0.0
+            for first, second in ((h, k), (k, h)):  # the views are equal here: each side once by each copy
+                rows = torch.cat([first, second])
+                keys = torch.cat([rows, *far])
+                weight = torch.cat([torch.ones(len(rows)), *[counts] * len(far)]).double()
+                terms = weight * (rows @ keys.t() / 0.4).exp()
+                own = torch.arange(len(rows))
+                terms[own, own] = 0
+                positive = (first * second).sum(1).repeat(2) / 0.4
+                expected = expected + (terms.sum(1).log() - positive).mean() / 2
+            before = [parameter.clone() for parameter in slow.parameters()]
+            output = method.training_step(batch, Clock("train", epoch, number), streams)
+            torch.testing.assert_close(output.loss.double(), expected, rtol=1e-5, atol=1e-6)
+            optimizer.zero_grad()
+            output.loss.backward()
+            optimizer.step()
+            method.after_step(Clock("train", epoch, number))
+            trained = [*method.encoder_.parameters(), *method.projector_.parameters()]
+            for old, own_slow, fast in zip(before, slow.parameters(), trained, strict=True):
+                torch.testing.assert_close(own_slow, 0.95 * old + 0.05 * fast)
+            held = method.memory_.keys(torch.tensor([], dtype=torch.int64))
+            assert held is not None
+    assert remembered > 0
+
+
+def test_a_memory_changes_what_is_learned():
+    trainer = {"epochs": 3, "batch": {"name": "neighbors", "batch_size": 10}}
+    found = [
+        gcl.pipeline("grace", "karate", trainer=trainer, memory=memory, floors=False, evaluate=False)
+        .runs[0]
+        .outputs.main
+        for memory in (None, {"name": "recent", "size": 4}, {"name": "recent", "size": 12}, "clusters")
+    ]
+    for at, one in enumerate(found):
+        for other in found[at + 1 :]:
+            assert not torch.equal(one, other)

@@ -12,15 +12,17 @@ import torch.nn.functional as F
 import gcl
 from gcl.core.adjacency import Adjacency
 from gcl.core.context import Batch, Clock
-from gcl.core.errors import ConfigError
+from gcl.core.errors import ConfigError, DataError
 from gcl.core.graph import Graph
 from gcl.core.resolve import describe, resolve
 from gcl.core.streams import Streams
 from gcl.core.view import View
 from gcl.data.load import load_dataset
 from gcl.encoders.gcn import GCN
+from gcl.methods.costa import COSTA
 from gcl.methods.csgcl import CSGCL
 from gcl.methods.grace import GRACE
+from gcl.regularizers.regularizer import Regularizer
 from gcl.train.community_batches import CommunityBatches
 from gcl.train.neighbor_batches import NeighborBatches
 from gcl.train.walk_batches import WalkBatches
@@ -189,9 +191,102 @@ def test_other_negatives_work_on_parts(source, loss):
     gcl.pipeline("grace", "karate", trainer={"epochs": 2, "batch": source}, loss=loss, floors=False, evaluate=False)
 
 
-def test_a_regulariser_works_on_parts():
-    trainer = {"epochs": 2, "batch": SOURCES[0]}
-    gcl.pipeline("grace", "karate", trainer=trainer, regularizer="pot", floors=False, evaluate=False)
+class Seen(Regularizer):
+    """Keeps the contexts that it got."""
+
+    takes_parts = True
+
+    def __init__(self):
+        super().__init__()
+        self.contexts = []
+
+    def forward(self, context):
+        self.contexts.append(context)
+        return context.projections[0].sum() * 0
+
+
+def test_a_regulariser_gets_the_rows_that_the_loss_ran_on(graph):
+    seen = Seen()
+    method, streams = ready(GRACE(regularizer=seen, anchors=3, **SMALL), graph)
+    for batch in epoch(NeighborBatches(batch_size=12, fanout=[2, 2]), graph):
+        clock = Clock("train", 1)
+        method.training_step(batch, clock, streams)
+        context = method.loss_context(batch, clock, streams, batch.index)
+        assert torch.equal(method.regularizer_.contexts[-1].index, batch.index[context.anchors])
+        assert method.regularizer_.contexts[-1].graph is batch.graph
+    whole, _ = ready(GRACE(regularizer=Seen(), **SMALL), graph)
+    whole.training_step(batch, clock, streams)
+    assert torch.equal(whole.regularizer_.contexts[-1].index, batch.index)
+
+
+def test_costa_sketches_the_seeds_alone(graph):
+    method, streams = ready(COSTA(sketch_ratio=1.0, **SMALL), graph)
+    for batch in epoch(NeighborBatches(batch_size=9, fanout=[3, 3]), graph):
+        clock = Clock("train", 1)
+        assert torch.equal(method._subset(batch, clock, streams), batch.index)
+        z = tuple(method.encoder_(View.of(batch.graph)) for _ in range(2))
+        rows = method.contrasted(z, batch.index, clock, streams)
+        assert rows[0].shape == (batch.index.numel(), 8)
+        output = method.training_step(batch, clock, streams)
+        assert output.weight == batch.index.numel()
+
+
+@pytest.mark.parametrize("name", ["edge_drop", "adaptive_edge_drop", "communal_edge_drop"])
+def test_an_edge_and_its_reverse_go_together_in_a_sampled_part_too(graph, name):
+    edge = {"name": name, "drop_prob": 0.5, "symmetric": True}
+    method, streams = ready(GRACE(augment={"view1": {"edge": edge}, "view2": {"edge": edge}}, **SMALL), graph)
+    pairs = 0
+    for batch in epoch(NeighborBatches(batch_size=10, fanout=[4, 4]), graph):
+        method.training_step(batch, Clock("train", 1), streams)
+        view = method.augmenters_[0](batch.graph, generator=streams.generator("augment", 0, 1, 0, 0))
+        adjacency = view.relation()
+        kept = dict(
+            zip(zip(adjacency.row.tolist(), adjacency.col.tolist(), strict=True), adjacency.keep.tolist(), strict=True)
+        )
+        both = [(i, j) for i, j in kept if (j, i) in kept and i < j]
+        pairs += len(both)
+        assert all(kept[i, j] == kept[j, i] for i, j in both)
+        assert 0 < sum(kept.values()) < len(kept)
+    assert pairs > 5
+    one_way = Graph.homogeneous(graph.x, Adjacency.from_edge_index(torch.tensor([[0, 1], [1, 2]]), (34, 34)))
+    with pytest.raises(DataError, match="needs an undirected graph"):
+        ready(GRACE(augment={"view1": {"edge": edge}, "view2": {"edge": edge}}, **SMALL), one_way)
+
+
+def test_an_object_of_ones_own_is_fresh_for_every_seed():
+    class Counting:
+        """Every call gives smaller parts."""
+
+        def __init__(self):
+            self.calls = 1
+
+        def __call__(self, graph, clock, streams):
+            self.calls += 1
+            yield from NeighborBatches(batch_size=40 // self.calls)(graph, clock, streams)
+
+    options = {"floors": False, "evaluate": False}
+    both = gcl.pipeline("grace", "karate", seeds=[0, 5], trainer={"epochs": 2, "batch": Counting()}, **options)
+    alone = gcl.pipeline("grace", "karate", seeds=[5], trainer={"epochs": 2, "batch": Counting()}, **options)
+    assert torch.equal(both.runs[1].outputs.main, alone.runs[0].outputs.main)
+
+
+def test_communities_follow_the_seed(graph):
+    source = CommunityBatches(batch_size=10)
+    epoch(source, graph, seed=0)
+    again, fresh = epoch(source, graph, seed=1), epoch(CommunityBatches(batch_size=10), graph, seed=1)
+    for one, two in zip(again, fresh, strict=True):
+        assert torch.equal(one.graph.node_id["node"], two.graph.node_id["node"])
+
+
+def test_sparse_features_go_along():
+    graph = load_dataset("karate").graph.for_training()
+    assert isinstance(graph.features["node"], Adjacency)
+    for source in SOURCES:
+        for batch in epoch(resolve("batch", source), graph):
+            part = batch.graph.features["node"]
+            assert isinstance(part, Adjacency)
+            assert torch.equal(part.to_dense(), graph.features["node"].to_dense()[batch.graph.node_id["node"]])
+            assert torch.equal(part.t().to_dense(), part.to_dense().t())
 
 
 def test_a_run_stopped_inside_an_epoch_resumes_bit_for_bit(tmp_path, monkeypatch):
@@ -219,6 +314,7 @@ def test_a_run_stopped_inside_an_epoch_resumes_bit_for_bit(tmp_path, monkeypatch
     ("method", "batch", "message"),
     [
         ("pamc", "neighbors", "PamC makes its own batches"),
+        ("grace", object(), "trainer.batch is called with a graph, a clock and streams"),
         ("grace", {"name": "neighbors", "batch_size": 1}, "batch_size must be a whole number from 2"),
         ("grace", {"name": "neighbors", "fanout": [0]}, "fanout must list"),
         ("grace", {"name": "walks", "walk_length": 0}, "walk_length must be a whole number from 1"),
@@ -234,7 +330,27 @@ def test_what_cannot_be_is_said_before_any_work(method, batch, message, tmp_path
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"regularizer": "pot"}, "POT is made for the whole graph"),
+        ({"node_order": "community"}, "node_order is of the whole graph"),
+        ({"loss": {"name": "weighted_infonce", "num_clusters": [20]}}, "20 clusters cannot be made of 10 nodes"),
+    ],
+)
+def test_what_says_nothing_of_parts_is_refused(options, message, tmp_path):
+    trainer = {"batch": {"name": "neighbors", "batch_size": 10}}
+    with pytest.raises(ConfigError, match=message):
+        gcl.pipeline("grace", "karate", trainer=trainer, out=tmp_path / "run", **options)
+    assert not (tmp_path / "run").exists()
+
+
 def test_an_argument_of_a_part_is_looked_for_in_the_parts():
+    for key, trainer in (("batch_size", {}), ("fanout", {"batch": "neighbors"})):
+        with pytest.raises(ConfigError, match=rf"did you mean 'trainer\.batch\.{key}'"):
+            gcl.pipeline("grace", "karate", trainer=trainer, **{key: 3})
+    with pytest.raises(ConfigError, match="unknown key 'num_clusters'; known"):
+        gcl.pipeline("grace", "karate", loss={"temperature": 0.3}, num_clusters=5)
     with pytest.raises(ConfigError, match=r"did you mean 'trainer\.batch\.fanout'"):
         gcl.pipeline("grace", "karate", trainer={"batch": "neighbors", "fanout": [3]})
     with pytest.raises(ConfigError, match=r"did you mean 'loss\.temperature'"):
