@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gcl.core.errors import DataError, MissingDependencyError
+from gcl.core.errors import DataError
 from gcl.data.cell_values import numbers, whole_numbers
+from gcl.data.parquet import open_parquet
 from gcl.data.table_columns import edge_places
 from gcl.data.table_header import is_header
 from gcl.data.tables import TEXT, Table
@@ -100,26 +101,18 @@ def _positions(block: CellBlock, start: np.ndarray, end: np.ndarray) -> np.ndarr
 
 
 def _parquet_blocks(path: Path) -> Iterator[EdgeBlock]:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise MissingDependencyError(f"reading {path} needs pyarrow; pip install pyarrow") from None
-    try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            names = file.schema_arrow.names
-            ends, weights = edge_places(Table(path, tuple(map(str.lower, names)), [["0"] * len(names)], [0]))
-            row = 0
-            for batch in file.iter_batches(ROWS, columns=[names[at] for at in (*ends, *weights)]):
-                columns = [batch.column(names[at]) for at in (*ends, *weights)]
-                for at, column in zip((*ends, *weights), columns, strict=True):
-                    _check_column(path, names[at], column, row, whole=at in ends)
-                values = [column.to_numpy(zero_copy_only=False) for column in columns]
-                source, target = (value.astype(np.int64) for value in values[:2])
-                yield EdgeBlock(source, target, values[2].astype(np.float64) if weights else None)
-                row += batch.num_rows
-    except (OSError, pyarrow.ArrowException) as error:
-        raise DataError(f"{path} is truncated or not a parquet file ({type(error).__name__}); write it again") from None
+    with open_parquet(path) as file:
+        names = file.schema_arrow.names
+        ends, weights = edge_places(Table(path, tuple(map(str.lower, names)), [["0"] * len(names)], [0]))
+        row = 0
+        for batch in file.iter_batches(ROWS, columns=[names[at] for at in (*ends, *weights)]):
+            columns = [batch.column(names[at]) for at in (*ends, *weights)]
+            for at, column in zip((*ends, *weights), columns, strict=True):
+                _check_column(path, names[at], column, row, whole=at in ends)
+            values = [column.to_numpy(zero_copy_only=False) for column in columns]
+            source, target = (value.astype(np.int64) for value in values[:2])
+            yield EdgeBlock(source, target, values[2].astype(np.float64) if weights else None)
+            row += batch.num_rows
 
 
 def _check_column(path: Path, name: str, column: object, row: int, *, whole: bool) -> None:

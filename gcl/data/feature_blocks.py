@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from gcl.core.errors import DataError, MissingDependencyError
+from gcl.core.errors import DataError
 from gcl.data.cell_values import numbers, whole_numbers
 from gcl.data.edge_blocks import first_table
+from gcl.data.parquet import open_parquet
 from gcl.data.table_columns import id_place
 from gcl.data.tables import TEXT
 from gcl.data.text_cells import read_blocks
@@ -92,25 +93,19 @@ def _text_blocks(path: Path) -> Iterator[Block]:
 
 
 def _parquet_blocks(path: Path) -> Iterator[Block]:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise MissingDependencyError(f"reading {path} needs pyarrow; pip install pyarrow") from None
-    try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            names = file.schema_arrow.names
-            own, columns = id_place([name.lower() for name in names], len(names), path)
-            for at in columns:
-                kind = file.schema_arrow.types[at]
-                if not (pyarrow.types.is_integer(kind) or pyarrow.types.is_floating(kind)):
-                    raise DataError(f"{path} has values of type {kind} in column {names[at]}; cast them to numbers")
-            for batch in file.iter_batches(max(ENTRIES // max(len(columns), 1), 1)):
-                values = [batch.column(at).to_numpy(zero_copy_only=False) for at in columns]
-                nodes = None if own is None else batch.column(own).to_numpy(zero_copy_only=False).astype(np.int64)
-                yield nodes, np.stack(values, axis=1)
-    except (OSError, pyarrow.ArrowException) as error:
-        raise DataError(f"{path} is truncated or not a parquet file ({type(error).__name__}); write it again") from None
+    with open_parquet(path) as file:
+        from pyarrow import types
+
+        names = file.schema_arrow.names
+        own, columns = id_place([name.lower() for name in names], len(names), path)
+        for at in columns:
+            kind = file.schema_arrow.types[at]
+            if not (types.is_integer(kind) or types.is_floating(kind)):
+                raise DataError(f"{path} has values of type {kind} in column {names[at]}; cast them to numbers")
+        for batch in file.iter_batches(max(ENTRIES // max(len(columns), 1), 1)):
+            values = [batch.column(at).to_numpy(zero_copy_only=False) for at in columns]
+            nodes = None if own is None else batch.column(own).to_numpy(zero_copy_only=False).astype(np.int64)
+            yield nodes, np.stack(values, axis=1)
 
 
 def write_features(path: Path, target: Path, num_nodes: int) -> int:

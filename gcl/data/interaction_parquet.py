@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from gcl.core.errors import DataError, MissingDependencyError
+from gcl.core.errors import DataError
 from gcl.data.interaction_builder import InteractionBuilder
 from gcl.data.interaction_columns import find_columns
 from gcl.data.interaction_options import InteractionOptions
+from gcl.data.parquet import open_parquet
 
 _ROWS = 1 << 20
 
@@ -22,32 +23,24 @@ def add_parquet(builder: InteractionBuilder, path: Path, part: str, options: Int
         DataError: damaged, no known columns, or a null; names the row, counted from 0, and the column.
         MissingDependencyError: pyarrow is not installed.
     """
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise MissingDependencyError(f"reading {path} needs pyarrow; pip install pyarrow") from None
-    try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            names = file.schema_arrow.names
-            found = find_columns(names, len(names), options.columns, builder.needed, path)
-            row = 0
-            for batch in file.iter_batches(_ROWS, columns=[names[at] for at in found.values()]):
-                columns = {role: batch.column(names[at]) for role, at in found.items()}
-                for role, column in columns.items():
-                    if column.null_count:
-                        at = row + int(np.asarray(column.is_null()).argmax())
-                        raise DataError(f"{path} has no {role} in row {at}, column {names[found[role]]}; drop the row")
-                user, item = (_ids(columns[role], f"{path} column {names[found[role]]}") for role in ("user", "item"))
-                values, dated = {}, False
-                for role in builder.needed:
-                    if role in columns:
-                        values[role], dates = _values(columns[role], f"{path} column {names[found[role]]}", row)
-                        dated = dated or dates
-                builder.add_arrays(user, item, values, part, dated=dated)
-                row += batch.num_rows
-    except (OSError, pyarrow.ArrowException) as error:
-        raise DataError(f"{path} is truncated or not a parquet file ({type(error).__name__}); write it again") from None
+    with open_parquet(path) as file:
+        names = file.schema_arrow.names
+        found = find_columns(names, len(names), options.columns, builder.needed, path)
+        row = 0
+        for batch in file.iter_batches(_ROWS, columns=[names[at] for at in found.values()]):
+            columns = {role: batch.column(names[at]) for role, at in found.items()}
+            for role, column in columns.items():
+                if column.null_count:
+                    at = row + int(np.asarray(column.is_null()).argmax())
+                    raise DataError(f"{path} has no {role} in row {at}, column {names[found[role]]}; drop the row")
+            user, item = (_ids(columns[role], f"{path} column {names[found[role]]}") for role in ("user", "item"))
+            values, dated = {}, False
+            for role in builder.needed:
+                if role in columns:
+                    values[role], dates = _values(columns[role], f"{path} column {names[found[role]]}", row)
+                    dated = dated or dates
+            builder.add_arrays(user, item, values, part, dated=dated)
+            row += batch.num_rows
 
 
 def _ids(column: Any, where: str) -> np.ndarray | tuple[np.ndarray, list[str]]:
