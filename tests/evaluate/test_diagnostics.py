@@ -82,6 +82,20 @@ def test_diagnostics_are_json_numbers():
     assert "uniformity" not in diagnostics(z[:1])
 
 
+def test_of_many_rows_a_spaced_sample_is_compared(monkeypatch):
+    from gcl.evaluate import diagnostics as module
+
+    z = torch.randn(90, 4, generator=torch.Generator().manual_seed(0))
+    exact = diagnostics(z)
+    monkeypatch.setattr(module, "MOST_ROWS", 30)
+    found = diagnostics(z)
+    assert found["uniformity"] == uniformity(z[::3])
+    assert found["uniformity"] != exact["uniformity"]
+    assert found["effective_rank"] == exact["effective_rank"]
+    monkeypatch.setattr(module, "MOST_ROWS", 90)
+    assert diagnostics(z) == exact
+
+
 def test_memory_is_linear():
     # torch counts no bytes on the CPU, so watch the largest tensor that any operation returns
     from torch.utils._python_dispatch import TorchDispatchMode
