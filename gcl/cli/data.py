@@ -102,8 +102,13 @@ def store(
     memory: Annotated[float, typer.Option(help="GiB for the edges that are sorted at a time.")] = 1.0,
 ) -> None:
     """Store a large graph as arrays that are mapped into memory: `gcl train csgcl FOLDER` then opens it at once."""
+    import math
+
+    from gcl.core.errors import ConfigError
     from gcl.data.store_graph import store_graph
 
+    if not math.isfinite(memory):
+        raise ConfigError(f"--memory must be a finite number of GiB, got {memory}")
     path = store_graph(
         edges,
         out,

@@ -49,8 +49,8 @@ class ArcFiles:
         with open(spool, "wb") as stream:
             for block in blocks:
                 arcs = self._arcs(block)
-                if arcs.size:
-                    high = int(max(arcs["row"].max(), arcs["col"].max()))
+                if block.source.size:
+                    high = int(max(block.source.max(), block.target.max()))
                     if num_nodes is not None and high >= num_nodes:
                         raise DataError(
                             f"an edge names node {high}, out of range for {num_nodes} nodes (valid: 0 to "
@@ -61,6 +61,11 @@ class ArcFiles:
                 count += arcs.size
         if not count:
             raise DataError("the graph has no edges; a graph method needs at least one")
+        if num_nodes is None and largest >= max(1_000_000, 100 * count):
+            raise DataError(
+                f"an edge names node {largest}, and there are {count} arcs; ids are positions from 0, so number the "
+                "nodes or give their number"
+            )
         num_nodes = largest + 1 if num_nodes is None else num_nodes
         num_arcs = self._sort(spool, count, num_nodes)
         self._transpose(num_nodes, num_arcs)
@@ -72,6 +77,7 @@ class ArcFiles:
         if self.weighted is None:
             self.weighted = weight is not None
         if weight is not None:
+            weight = weight.astype(np.float32)
             kept = weight > 0
             source, target, weight = source[kept], target[kept], weight[kept]
         ends = [(target, source)]

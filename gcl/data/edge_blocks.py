@@ -19,6 +19,7 @@ from gcl.data.text_cells import CellBlock, read_blocks
 
 HEAD = 50  # lines that are looked at to say what the columns are
 ROWS = 1 << 20  # of parquet at a time
+LARGEST_WEIGHT = float(np.finfo(np.float32).max)
 
 
 class EdgeBlock(NamedTuple):
@@ -59,7 +60,8 @@ def _text_blocks(path: Path) -> Iterator[EdgeBlock]:
         if weights:
             weight, bad = numbers(block, start[:, weights[0]], end[:, weights[0]])
             weight = weight.astype(np.float64)
-            bad = (weight < 0) if bad is None else bad | (weight < 0)
+            bad = np.zeros(weight.size, dtype=bool) if bad is None else bad
+            bad |= (weight < 0) | (weight > LARGEST_WEIGHT)
             if bad.any():
                 at = int(bad.argmax())
                 cell = block.text(at * width + weights[0])
@@ -108,14 +110,19 @@ def _parquet_blocks(path: Path) -> Iterator[EdgeBlock]:
         for batch in file.iter_batches(ROWS, columns=[names[at] for at in (*ends, *weights)]):
             columns = [batch.column(names[at]) for at in (*ends, *weights)]
             for at, column in zip((*ends, *weights), columns, strict=True):
-                _check_column(path, names[at], column, row, whole=at in ends)
+                check_column(path, names[at], column, row, whole=at in ends)
             values = [column.to_numpy(zero_copy_only=False) for column in columns]
             source, target = (value.astype(np.int64) for value in values[:2])
             yield EdgeBlock(source, target, values[2].astype(np.float64) if weights else None)
             row += batch.num_rows
 
 
-def _check_column(path: Path, name: str, column: object, row: int, *, whole: bool) -> None:
+def check_column(path: Path, name: str, column: object, row: int, *, whole: bool) -> None:
+    """Refuses a piece of a parquet column, from ``row`` on, that is not finite numbers from 0, or not ``whole`` ones.
+
+    Raises:
+        DataError: names column and row.
+    """
     import pyarrow
 
     assert isinstance(column, pyarrow.Array)
@@ -131,7 +138,7 @@ def _check_column(path: Path, name: str, column: object, row: int, *, whole: boo
     if not (pyarrow.types.is_integer(kind) or pyarrow.types.is_floating(kind)):
         raise DataError(f"{path} has values of type {kind} in column {name}; cast them to numbers")
     values = column.to_numpy(zero_copy_only=False)
-    bad = (values < 0) | ~np.isfinite(values)
+    bad = (values < 0) | ~np.isfinite(values) | (values > (2**62 if whole else LARGEST_WEIGHT))
     if bad.any():
         at = int(bad.argmax())
         raise DataError(f"{path} has {values[at]} in row {row + at}, column {name}; it must be a finite number from 0")

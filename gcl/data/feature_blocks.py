@@ -10,7 +10,7 @@ import numpy as np
 
 from gcl.core.errors import DataError
 from gcl.data.cell_values import numbers, whole_numbers
-from gcl.data.edge_blocks import first_table
+from gcl.data.edge_blocks import check_column, first_table
 from gcl.data.parquet import open_parquet
 from gcl.data.table_columns import id_place
 from gcl.data.tables import TEXT
@@ -98,14 +98,21 @@ def _parquet_blocks(path: Path) -> Iterator[Block]:
 
         names = file.schema_arrow.names
         own, columns = id_place([name.lower() for name in names], len(names), path)
+        if not columns:
+            raise DataError(f"{path} has an id column but no features; add a column or leave it out")
+        row = 0
         for at in columns:
             kind = file.schema_arrow.types[at]
             if not (types.is_integer(kind) or types.is_floating(kind)):
                 raise DataError(f"{path} has values of type {kind} in column {names[at]}; cast them to numbers")
         for batch in file.iter_batches(max(ENTRIES // max(len(columns), 1), 1)):
             values = [batch.column(at).to_numpy(zero_copy_only=False) for at in columns]
-            nodes = None if own is None else batch.column(own).to_numpy(zero_copy_only=False).astype(np.int64)
+            nodes = None
+            if own is not None:
+                check_column(path, names[own], batch.column(own), row, whole=True)
+                nodes = batch.column(own).to_numpy(zero_copy_only=False).astype(np.int64)
             yield nodes, np.stack(values, axis=1)
+            row += batch.num_rows
 
 
 def write_features(path: Path, target: Path, num_nodes: int) -> int:

@@ -46,13 +46,16 @@ def read_stored_graph(path: str | os.PathLike[str]) -> tuple[Graph, dict[str, An
         raise DataError(
             f"{folder} has the format {record['format']!r}, and this version reads {FORMAT!r}; store it again"
         )
-    nodes, arcs = int(record["num_nodes"]), int(record["num_arcs"])
+    try:
+        nodes, arcs, columns = (int(record[key]) for key in ("num_nodes", "num_arcs", "num_features"))
+        directed, weighted, labels, splits = (bool(record[key]) for key in ("directed", "weighted", "labels", "splits"))
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{folder / RECORD} is damaged ({error}); store the graph again") from None
 
     def array(name: str, shape: tuple[int | None, ...], kinds: str) -> Tensor:
         return _mapped(folder / f"{name}.npy", shape, kinds)
 
     row_ptr, col = array("row_ptr", (nodes + 1,), "i"), array("col", (arcs,), "i")
-    directed = bool(record["directed"])
     adjacency = Adjacency(
         row_ptr=row_ptr,
         col=col,
@@ -60,16 +63,16 @@ def read_stored_graph(path: str | os.PathLike[str]) -> tuple[Graph, dict[str, An
         t_col=array("t_col", (arcs,), "i") if directed else col,
         t_perm=array("t_perm", (arcs,), "i"),
         shape=(nodes, nodes),
-        weight=array("weight", (arcs,), "f") if record["weighted"] else None,
+        weight=array("weight", (arcs,), "f") if weighted else None,
         symmetric=not directed,
     )
     if int(row_ptr[0]) != 0 or int(row_ptr[-1]) != arcs:
         raise DataError(f"{folder}/row_ptr.npy does not end with the {arcs} arcs; store the graph again")
-    x = array("x", (nodes, int(record["num_features"])), "f") if record["num_features"] else None
+    x = array("x", (nodes, columns), "f") if columns else None
     attrs: dict[str, Tensor] = {}
-    if record["labels"]:
+    if labels:
         attrs["y"] = array("y", (nodes,), "i")
-    if record["splits"]:
+    if splits:
         attrs["splits"] = array("splits", (nodes, None), "iu")
     names = tuple(record.get("class_names", ()))
     return Graph.homogeneous(x, adjacency, attrs=attrs), {"class_names": names} if names else {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -129,7 +130,8 @@ def configure(
         data = load_dataset(dataset, kind=cls.kind, data_root=data_root, interactions=settings["interactions"])
     settings["interactions"] = data.info.get("interactions")
     if settings["transform"] is not None and settings["transform"] != list(data.info.get("transform", ())):
-        data = _with_transform(dataset, cls.kind, data_root, settings)
+        asked_for_it = "transform" in overrides or config is not None
+        data = _with_transform(dataset, cls.kind, data_root, settings, data, asked_for_it)
     if settings["metapath"] is not None:
         if cls.kind == "hetero":
             raise ConfigError(
@@ -198,12 +200,29 @@ def resume(
         raise ConfigError(f"{folder} holds no run (no {files.CONFIG}); give the folder that `gcl train` wrote")
     with files.claim(folder):
         settings = files.read_config(folder / files.CONFIG)
-        data = load_for_run(settings, dataset, data_root=data_root, where=str(folder))
+        data = load_for_run(settings, dataset, data_root=data_root, where=str(folder), same=True)
         return train(settings, data, folder, progress=progress)
 
 
-def _with_transform(given: Any, kind: str, data_root: str | Path | None, settings: Mapping[str, Any]) -> Dataset:
-    """The data with the features transformed as the settings say, in place of the card's way."""
+def _with_transform(
+    given: Any,
+    kind: str,
+    data_root: str | Path | None,
+    settings: Mapping[str, Any],
+    data: Dataset,
+    asked_for: bool,
+) -> Dataset:
+    """The data with the features transformed as the settings say, in place of the card's way.
+
+    A dataset that was loaded otherwise stays as it is where only a shipped experiment says so.
+    """
+    if isinstance(given, Dataset) and given.info.get("transform") and not asked_for:
+        warnings.warn(
+            f"the settings shipped for {data.name} take its features with transform={settings['transform']}, and it "
+            f"was loaded with {given.info['transform']}; load it so, or give its name, for what they were made for",
+            stacklevel=4,
+        )
+        return data
     if isinstance(given, Dataset) and given.info.get("transform"):
         raise ConfigError(
             f"the dataset was loaded with transform={given.info['transform']}, not {settings['transform']}; load it "

@@ -178,13 +178,16 @@ def test_what_is_written_to_a_mapped_graph_stays_in_the_process(tmp_path):
         ("source,target,weight\n0,1,1\n1,0,2\n", {}, "has the weight 2 and the weight 1"),
         ("source,target,weight\n0,1,0\n", {}, "has no edges"),
         ("0,1\n1,2,3\n", {}, "line 2 has 3 cells, expected 2"),
+        ("source,target,weight\n0,1,1e300\n", {}, "line 2 has the weight '1e300'"),
+        ("0,99999999999999\n", {}, "number the nodes"),
+        ("source,target,weight\n0,1,1\n1,9,0\n", {"num_nodes": 5}, "node 9, out of range"),
         ("0,1\n", {"memory": 5}, "memory must be at least 1 MiB"),
         ("0,1\n", {"num_nodes": 0}, "whole number from 1"),
         ("0,1\n", {"features": "1,2\n3,4\n5,6\n"}, "features of more than the 2 nodes"),
         ("0,1\n", {"features": "1,2\n"}, "features of 1 nodes, and the graph has 2"),
         ("0,1\n", {"features": "1,2\n3,inf\n"}, "line 2 has 'inf' in column 2"),
         ("0,1\n", {"features": "id,a,b\n0,1,2\n0,3,4\n"}, "has a node twice"),
-        ("0,1\n", {"labels": "label\n0\n1\n2\n"}, "labels"),
+        ("0,1\n", {"labels": "label\n0\n1\n2\n"}, "3"),
     ],
 )
 def test_bad_input_is_one_sentence_and_leaves_nothing(tmp_path, edges, options, message):
@@ -235,3 +238,38 @@ def test_the_adjacency_of_a_stored_graph_works_as_any(tmp_path):
     keep = torch.arange(found.num_arcs) % 3 > 0
     assert torch.equal(found.masked(keep, compact=True).to_dense(), expected.masked(keep, compact=True).to_dense())
     assert torch.equal(found.subgraph(torch.tensor([3, 9, 4])).to_dense(), expected.to_dense()[[3, 9, 4]][:, [3, 9, 4]])
+
+
+def test_an_edge_without_weight_is_none_but_its_nodes_are_there(tmp_path):
+    (tmp_path / "edges.csv").write_text("source,target,weight\n0,1,1\n1,5,0\n2,3,1e-60\n")
+    store_graph(tmp_path / "edges.csv", tmp_path / "made")
+    graph = load_dataset(tmp_path / "made").graph
+    assert (graph.num_nodes, graph.adjacency.num_arcs) == (6, 2)
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [([0, -1, 1], "has -1 in row 1"), ([0.0, 2.0, 1.0], "number the nodes"), (["0", "2", "1"], "number the nodes"),
+     ([0, None, 1], "has no id in row 1"), ([0, 7, 1], "more than the 3 nodes")],
+)  # fmt: skip
+def test_ids_of_parquet_features_are_positions(tmp_path, ids, message):
+    pyarrow = pytest.importorskip("pyarrow")
+    pytest.importorskip("pyarrow.parquet")
+    (tmp_path / "edges.csv").write_text("0,1\n1,2\n")
+    pyarrow.parquet.write_table(pyarrow.table({"id": ids, "a": [1.0, 2.0, 3.0]}), tmp_path / "x.parquet")
+    with pytest.raises(DataError, match=message):
+        store_graph(tmp_path / "edges.csv", tmp_path / "made", features=tmp_path / "x.parquet")
+    pyarrow.parquet.write_table(pyarrow.table({"id": [0, 2, 1], "a": [1.0, 2.0, 3.0]}), tmp_path / "x.parquet")
+    store_graph(tmp_path / "edges.csv", tmp_path / "made", features=tmp_path / "x.parquet")
+    assert load_dataset(tmp_path / "made").graph.x.tolist() == [[1.0], [3.0], [2.0]]
+    pyarrow.parquet.write_table(pyarrow.table({"id": [0, 2, 1]}), tmp_path / "x.parquet")
+    with pytest.raises(DataError, match="no features"):
+        store_graph(tmp_path / "edges.csv", tmp_path / "other", features=tmp_path / "x.parquet")
+
+
+def test_a_record_without_its_entries_is_one_sentence(tmp_path):
+    write(tmp_path / "raw")
+    made = store_graph(tmp_path / "raw" / "edges.csv", tmp_path / "made")
+    (made / "graph.json").write_text(json.dumps({"format": "gcl stored graph 1"}))
+    with pytest.raises(DataError, match="is damaged"):
+        load_dataset(made)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import scipy.sparse
 import torch
 
 import gcl
@@ -56,3 +57,35 @@ def test_unknown_and_contradicting_transforms_are_one_sentence(data_root, monkey
 def test_auto_encoders_get_citeseer_as_it_is_stored(method):
     settings = read_yaml(experiment_file(method, "node/citeseer"))
     assert settings["transform"] == []
+
+
+def test_data_that_are_given_again_get_what_the_run_did_to_them(tmp_path, data_root, monkeypatch):
+    monkeypatch.setenv("GCL_DATA", str(data_root))
+    plain, graph = load_dataset("node/citeseer", transform=None), load_dataset("karate").graph
+    hetero = load_dataset("hetero/acm")
+    runs = {
+        "dataset": (plain, {"transform": "row_normalize"}),
+        "graph": (graph, {"transform": "binarize"}),
+        "metapath": (hetero, {"metapath": "paper-author-paper"}),
+        "untouched": (graph, {}),
+    }
+    for name, (data, options) in runs.items():
+        run = gcl.pipeline("grace", data, out=tmp_path / name, **options, **SMALL)
+        again = gcl.resume(tmp_path / name, dataset=data)
+        assert torch.equal(run.runs[0].outputs.main, again.runs[0].outputs.main), name
+
+
+def test_interactions_that_are_given_again_are_split_again(tmp_path):
+    matrix = scipy.sparse.random(30, 20, density=0.3, random_state=0, format="csr")
+    small = {"trainer": {"epochs": 1}, "floors": False, "evaluate": False, "embedding_dim": 4}
+    run = gcl.pipeline("lightgcn", matrix, interactions={"seed": 5}, out=tmp_path / "run", **small)
+    again = gcl.resume(tmp_path / "run", dataset=matrix)
+    assert torch.equal(run.runs[0].outputs.main, again.runs[0].outputs.main)
+
+
+def test_a_loaded_dataset_stays_as_it_is_where_only_a_shipped_experiment_says_otherwise(data_root, monkeypatch):
+    monkeypatch.setenv("GCL_DATA", str(data_root))
+    small = {"trainer": {"epochs": 0}, "floors": False, "evaluate": False, "hidden_channels": [4], "pretrain_epochs": 1}
+    with pytest.warns(UserWarning, match="settings shipped for node/citeseer"):
+        result = gcl.pipeline("sdcn", load_dataset("node/citeseer"), n_init=1, **small)
+    assert result.settings["transform"] == ["row_normalize"]
