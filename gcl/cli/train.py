@@ -28,7 +28,9 @@ def train(
     out: Annotated[Path | None, typer.Option(help="New folder for the run [runs/METHOD-DATASET-SEED-TIME].")] = None,
     seed: Annotated[int | None, typer.Option(help="Train this one seed.")] = None,
     seeds: Annotated[int | None, typer.Option(help="Train seeds 0 to N-1 and report mean and deviation.")] = None,
-    resume: Annotated[Path | None, typer.Option(help="Go on with an interrupted run; takes nothing else.")] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Go on with an interrupted run; takes trainer.devices=N and nothing else.")
+    ] = None,
     data_root: DataRoot = None,
     json: AsJson = False,
     quiet: Quiet = False,
@@ -40,12 +42,13 @@ def train(
     `gcl train csgcl hetero/acm dataset.metapath=paper-author-paper`
     """
     if resume is not None:
-        if method or dataset or overrides or config or out or seed is not None or seeds is not None:
-            raise ConfigError("--resume goes on with a run as it was started and takes no other settings")
+        if config or out or seed is not None or seeds is not None:
+            raise ConfigError(AS_STARTED)
+        devices = _resumed_devices([word for word in (method, dataset, *(overrides or ())) if word])
         from gcl.run.pipeline import resume as go_on
 
         with interruptible():
-            result = go_on(resume, data_root=data_root, progress=progress_mode(quiet or json))
+            result = go_on(resume, data_root=data_root, devices=devices, progress=progress_mode(quiet or json))
         show(result, resume, json)
         return
     if method is None or dataset is None:
@@ -79,6 +82,19 @@ def train(
             **settings,
         )
     show(result, target, json)
+
+
+AS_STARTED = "--resume goes on with a run as it was started and takes no other settings than trainer.devices=N"
+
+
+def _resumed_devices(words: list[str]) -> int | None:
+    """The one setting that a resumed run takes, from what stands in the places of method, dataset and settings."""
+    if not words:
+        return None
+    number = re.fullmatch(r"trainer\.devices=(\d+)", words[0])
+    if number is None or len(words) > 1:
+        raise ConfigError(AS_STARTED)
+    return int(number[1])
 
 
 def default_folder(method: str, dataset: str, seed: int | None) -> Path:

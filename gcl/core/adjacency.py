@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, Literal
 
@@ -212,6 +212,10 @@ class Adjacency:
     def memo(self) -> dict[Any, Any]:
         """Where operations keep what they computed from this very adjacency, its weights and mask; empty at first."""
         return {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What was computed can be computed again, and may hold functions, which no other process can read.
+        return {entry.name: {} if entry.name == "derived" else getattr(self, entry.name) for entry in fields(self)}
 
     def values(self, dtype: torch.dtype = torch.float32) -> Tensor:
         """Value of each stored arc, ``[E]``: its weight (1 if none), and 0 where it is dropped."""

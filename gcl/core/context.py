@@ -151,10 +151,11 @@ class StepOutput:
     """What one training step gives.
 
     Args:
-        loss: a number, with gradient.
-        parts: its named parts, detached.
+        loss: a number, with gradient. Where the clock has several processes, this one's share of it: the shares add up
+            to the loss, and their gradients to its gradient.
+        parts: its named parts, detached; shares that add up, too.
         weight: how much the step counts in the means of its epoch, 0 or more: the number of anchors where batches
-            differ in size. The gradient is that of ``loss`` as it is.
+            differ in size, in all processes. The gradient is that of ``loss`` as it is.
     """
 
     loss: Tensor

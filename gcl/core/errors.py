@@ -45,6 +45,12 @@ class NonFiniteError(GCLError, ArithmeticError):
     exit_code = 1
 
 
+class RankError(GCLError, RuntimeError):
+    """One of the processes that train together is gone."""
+
+    exit_code = 1
+
+
 class MissingDependencyError(GCLError, ImportError):
     """An optional package that the requested feature needs is not installed."""
 

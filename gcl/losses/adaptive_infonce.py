@@ -40,6 +40,7 @@ class AdaptiveInfoNCE(nn.Module):
     """
 
     needs: ClassVar[tuple[str, ...]] = ()
+    takes_shares: ClassVar[bool] = True
 
     def __init__(
         self,

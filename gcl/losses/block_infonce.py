@@ -80,9 +80,9 @@ class BlockInfoNCE(PairLoss):
     def negative_term(self, h1: Tensor, h2: Tensor, context: LossContext) -> Tensor:
         """The proxy of the term over all pairs of both views, a scalar; of unit rows ``[N, d]``."""
         clusters, rows = self._clusters(h1, h2, context).repeat(2), torch.cat([h1, h2])
+        weights = anchor_weights(h1, context)  # sum to 1, or to this process's share of the anchors
         if self.proxy == "meta_nodes":
-            return meta_node_repulsion(rows, clusters, scale=1 / self.temperature)
-        weights = anchor_weights(h1, context)
+            return meta_node_repulsion(rows, clusters, scale=1 / self.temperature) * weights.sum()
         if context.anchors is not None:
             weights = weights.new_zeros(h1.shape[0]).index_add_(0, context.anchors, weights)
         return block_repulsion(

@@ -46,6 +46,7 @@ class OneWayInfoNCE(nn.Module):
 
     needs: ClassVar[tuple[str, ...]] = ()
     takes_keys: ClassVar[bool] = True  # reads ``LossContext.keys``
+    takes_shares: ClassVar[bool] = True
 
     def __init__(
         self,

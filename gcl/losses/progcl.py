@@ -83,6 +83,7 @@ class ProGCLLoss(nn.Module):
     """
 
     needs: ClassVar[tuple[str, ...]] = ("negative_weights",)
+    takes_shares: ClassVar[bool] = True
 
     def __init__(self, temperature: float = 0.5, *, mode: Mode = "weight", num_mixed: int = 1000):
         super().__init__()

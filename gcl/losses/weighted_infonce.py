@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Generator, Tensor, nn
@@ -55,6 +55,7 @@ class WeightedInfoNCE(nn.Module):
     """
 
     needs: tuple[str, ...] = ("clusters",)  # of an object: nothing where it makes its own
+    takes_shares: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -9,15 +9,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gcl.core.adjacency import Adjacency
-from gcl.core.context import LossContext, Prepared
+from gcl.core.context import Clock, LossContext, Prepared
 from gcl.core.errors import ConfigError
 from gcl.core.graph import Graph
 from gcl.core.graph_spec import GraphSpec
 from gcl.core.resolve import Slot, resolve
 from gcl.core.streams import Streams
 from gcl.encoders.autoencoder import feature_rows
-from gcl.methods.deep_clustering import DeepClustering, check_weight
+from gcl.methods.deep_clustering import DeepClustering, check_weight, share_of_mean
 from gcl.methods.method import needs_of, one_number
+from gcl.ops.rank_rows import own_rows
 from gcl.ops.transition_weights import Hops, check_hops, check_num_walks, transition_weights, walk_weights
 
 PROVIDED = ("positives", "clusters", "assignment")
@@ -103,6 +104,9 @@ class ContrastiveClustering(DeepClustering):
             reconstruction_weight=reconstruction_weight,
         )
 
+    def check_shares(self) -> None:
+        """Each process encodes its share of the nodes; what costs little, of all of them, each takes whole."""
+
     def check(self, spec: GraphSpec) -> None:
         """Refuses a loss that needs what is not provided."""
         super().check(spec)
@@ -156,7 +160,9 @@ class ContrastiveClustering(DeepClustering):
         decoder = list(self.encoder_.decoder_.parameters()) if self.reconstruction_weight else []
         return [*super().joint_parameters(), *decoder]
 
-    def joint_terms(self, hidden: list[Tensor], q: Tensor, graph: Graph) -> tuple[dict[str, Tensor], Tensor]:
+    def joint_terms(
+        self, hidden: list[Tensor], q: Tensor, graph: Graph, clock: Clock
+    ) -> tuple[dict[str, Tensor], Tensor]:
         """The contrastive loss, and the reconstruction."""
         z = hidden[-1]
         terms = {}
@@ -167,7 +173,7 @@ class ContrastiveClustering(DeepClustering):
             context = LossContext(positives=self.positives_, clusters=fixed.argmax(dim=1), assignment=fixed)
             terms["contrast"] = self.contrast_weight * one_number(self.contrast_(z, context=context), self.contrast_)
         if self.reconstruction_weight:
-            x = feature_rows(graph.features[graph.target])
-            error = F.mse_loss(self.encoder_.decode(z), x)
-            terms["reconstruction"] = self.reconstruction_weight * error
+            x = feature_rows(self.own_features(graph, clock))
+            error = share_of_mean(F.mse_loss(self.encoder_.decode(own_rows(z, clock)), x), len(x), len(z))
+            terms["reconstruction"] = self.reconstruction_weight * clock.world * error
         return terms, q

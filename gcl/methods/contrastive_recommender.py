@@ -13,9 +13,18 @@ from gcl.core.graph import Graph
 from gcl.core.graph_spec import GraphSpec
 from gcl.core.resolve import Slot, resolve
 from gcl.core.streams import Streams
-from gcl.methods.method import build_loss, check_loss, is_bounded, needs_of, one_number
+from gcl.methods.method import (
+    build_loss,
+    check_loss,
+    check_loss_shares,
+    is_bounded,
+    needs_of,
+    one_number,
+    own_anchors,
+)
 from gcl.methods.recommender import Init, Recommender, Sampling, check_count, check_weight
 from gcl.ops.bipartite import joined_graph
+from gcl.ops.rank_rows import own_rows
 
 Negatives = Literal["all", "batch", "sampled"]
 
@@ -115,6 +124,12 @@ class ContrastiveRecommender(Recommender):
         """Whether a lower loss is a better one."""
         return not self.contrast_weight or is_bounded(self.contrast)
 
+    def check_shares(self) -> None:
+        """Each process propagates the whole, and takes its share of the contrastive loss's anchors."""
+        if not self.contrast_weight:
+            super().check_shares()
+        check_loss_shares(self, self.contrast)
+
     # -- before training ---------------------------------------------------------------------------------------------
 
     def prepare(self, graph: Graph, streams: Streams) -> Prepared:
@@ -181,24 +196,31 @@ class ContrastiveRecommender(Recommender):
 
         Args:
             side: 0 for users, 1 for items.
-            first: the anchors' view, ``[N, d]``; or its rows of ``nodes`` alone, ``[n, d]``, where the loss takes that.
+            first: the anchors' view, ``[N, d]``; or only its rows of this process's share of ``nodes``, where the loss
+                takes that.
             second: the keys' view, ``[N, d]``.
             nodes: the anchors, int64 ``[n]``, each once.
             counts: how often each counts; ``None`` = once.
             clock, streams: where training stands.
         """
         loss: Any = self.contrast_[side]
-        alone = first.shape[0] == nodes.numel() and first.shape[0] != second.shape[0]
+        own = own_rows(nodes, clock)
+        alone = first.shape[0] == own.numel() and first.shape[0] != second.shape[0]
         weight, keys, anchors = self._weight_of(side), None, nodes
         if self.negatives == "batch":
-            first = first if alone else first.index_select(0, nodes)
+            anchors = torch.arange(nodes.numel(), device=nodes.device)
+            if not alone:
+                first = first.index_select(0, nodes)
+            elif clock.world > 1:  # rows that are not this process's are no anchors
+                first = first.new_zeros(nodes.numel(), first.shape[1]).index_copy(0, own_rows(anchors, clock), first)
             second = second.index_select(0, nodes)
             weight = None if weight is None else weight[nodes]
-            anchors, alone = torch.arange(nodes.numel(), device=nodes.device), False
+            alone = False
         elif self.negatives == "sampled" and self.num_sampled < second.shape[0]:
             generator = streams.generator("keys", clock.stage_index, clock.epoch, clock.batch, side)
             keys = torch.randperm(second.shape[0], generator=generator)[: self.num_sampled].to(nodes.device)
         context = LossContext(epoch=clock.epoch, anchors=anchors, counts=counts, keys=keys, node_weight=weight)
+        context = own_anchors(context, second, clock)
         if alone:
             term: Tensor = loss.contrast(first, second, context)
             return term

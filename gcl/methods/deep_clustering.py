@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from gcl.core.adjacency import Adjacency
 from gcl.core.context import Batch, Clock, Outputs, Prepared, Stage, StepOutput
 from gcl.core.errors import ConfigError
 from gcl.core.graph import Graph
@@ -19,6 +20,7 @@ from gcl.methods.method import Method
 from gcl.ops.communities import modularity
 from gcl.ops.eigengap import eigengap
 from gcl.ops.kmeans import kmeans_centers
+from gcl.ops.rank_rows import gathered_rows, own_rows
 from gcl.ops.soft_assignment import (
     assignment_divergence,
     squared_distances,
@@ -112,6 +114,7 @@ class DeepClustering(Method):
             n_init=n_init,
             history=history,
         )
+        self._own: tuple[Tensor | Adjacency, tuple[int, int], Tensor | Adjacency] | None = None
 
     def check(self, spec: GraphSpec) -> None:
         """Refuses more clusters than nodes."""
@@ -181,32 +184,54 @@ class DeepClustering(Method):
         """Reconstruction of a batch, or the joint loss of all nodes."""
         if clock.stage == PRETRAIN:
             assert batch.index is not None
-            rows = feature_rows(batch.graph.features[batch.graph.target], batch.index)
-            return StepOutput(self.encoder_.reconstruction_loss(rows), weight=batch.index.numel())
-        hidden = self.encoder_.hidden(batch.graph.features[batch.graph.target])
+            return StepOutput(self._reconstruction(batch.graph, batch.index, clock), weight=batch.index.numel())
+        hidden = self.encoder_.hidden(self.own_features(batch.graph, clock))
+        hidden[-1] = gathered_rows(hidden[-1], batch.graph.num_nodes, clock)
         squared = squared_distances(hidden[-1], self.centers_)
         q = student_t_assignment(squared)
         terms = {"divergence": self.cluster_weight * assignment_divergence(target_distribution(q), q)}
-        more, assignment = self.joint_terms(hidden, q, batch.graph)
-        terms |= more
+        more, assignment = self.joint_terms(hidden, q, batch.graph, clock)
+        terms = {name: term / clock.world for name, term in (terms | more).items()}
         labels = assignment.detach().argmax(dim=1)
         self._remember(batch.graph, squared, labels, clock)
         sizes = labels.bincount(minlength=q.shape[1])
         parts = {name: value.detach() for name, value in terms.items()}
+        counts = {"clusters": (sizes > 0).sum(), "largest_cluster": sizes.max()}
         return StepOutput(
             torch.stack(list(terms.values())).sum(),
-            {**parts, "clusters": (sizes > 0).sum(), "largest_cluster": sizes.max()},
+            {**parts, **{name: count / clock.world for name, count in counts.items()}},
         )
 
-    def joint_terms(self, hidden: list[Tensor], q: Tensor, graph: Graph) -> tuple[dict[str, Tensor], Tensor]:
+    def joint_terms(
+        self, hidden: list[Tensor], q: Tensor, graph: Graph, clock: Clock
+    ) -> tuple[dict[str, Tensor], Tensor]:
         """What is added to the divergence, weighted, by name; and the assignment that counts, ``[N, K]``.
 
         Args:
-            hidden: what the encoder's layers give, the embedding last.
+            hidden: what the encoder's layers give, the embedding of all nodes last; of several processes each has its
+                own rows of those before.
             q: soft assignment, ``[N, K]``.
             graph: the whole graph.
+            clock: where training stands. The terms are divided by ``clock.world`` by the caller.
         """
         raise NotImplementedError
+
+    def own_features(self, graph: Graph, clock: Clock) -> Tensor | Adjacency:
+        """The features of this process's share of the nodes; kept for the last graph."""
+        features = graph.features[graph.target]
+        if clock.world == 1:
+            return features
+        if self._own is None or self._own[0] is not features or self._own[1] != (clock.rank, clock.world):
+            nodes = own_rows(torch.arange(graph.num_nodes, device=graph.device), clock)
+            own = features.index_select(0, nodes) if isinstance(features, Tensor) else features.rows_of(nodes)
+            self._own = (features, (clock.rank, clock.world), own)
+        return self._own[2]
+
+    def _reconstruction(self, graph: Graph, nodes: Tensor, clock: Clock) -> Tensor:
+        """This process's share of the mean over a batch."""
+        own = own_rows(nodes, clock)
+        error = self.encoder_.reconstruction_loss(feature_rows(graph.features[graph.target], own))
+        return share_of_mean(error, own.numel(), nodes.numel())
 
     def decided(self, q: Tensor, hidden: list[Tensor], graph: Graph) -> Tensor:
         """The assignment that counts, ``[N, K]``."""
@@ -256,6 +281,11 @@ def center_silhouette(squared: Tensor, labels: Tensor) -> float:
     other = squared.scatter(1, labels.unsqueeze(1), torch.inf).amin(dim=1).sqrt()
     largest = torch.maximum(own, other)
     return float(torch.where(largest > 0, (other - own) / largest, 0.0).mean())
+
+
+def share_of_mean(mean: Tensor, own: int, num_rows: int) -> Tensor:
+    """What the mean over some of the rows, maybe none, is of the mean over all."""
+    return mean if own == num_rows else mean.nan_to_num() * (own / num_rows)
 
 
 def check_weight(name: str, value: float) -> None:

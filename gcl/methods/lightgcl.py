@@ -18,6 +18,7 @@ from gcl.methods.recommender import Init, Sampling, check_count
 from gcl.ops.low_rank import LowRank
 from gcl.ops.polynomial import polynomial
 from gcl.ops.propagation import Propagation
+from gcl.ops.rank_rows import own_rows
 from gcl.ops.squared_norm import squared_norm
 from gcl.ops.truncated_svd import SVDMethod, truncated_svd
 
@@ -138,14 +139,16 @@ class LightGCL(ContrastiveRecommender):
     def training_step(self, batch: Batch, clock: Clock, streams: Streams) -> StepOutput:
         """Ranking, contrast and penalty of a batch of triples."""
         earlier, z = self.encode(batch.graph, clock, streams)
-        loss, parts = self.ranking_terms(z, batch)
+        loss, parts = self.ranking_terms(z, batch, clock)
         if self.contrast_weight:
             terms, lower, whole = {}, self.sides(earlier), self.sides(z)
             for side, (nodes, counts) in enumerate(self.batch_anchors(batch, clock, streams)):
                 other, keys = lower[1 - side], whole[side]
                 anchors = keys
                 if self.view == "svd":
-                    rows = nodes if self.takes_rows else torch.arange(keys.shape[0], device=keys.device)
+                    rows = (
+                        own_rows(nodes, clock) if self.takes_rows else torch.arange(keys.shape[0], device=keys.device)
+                    )
                     anchors = self.second_view(side, other, rows)
                 terms[SIDES[side]] = self.contrast_side(side, anchors, keys, nodes, counts, clock, streams)
             loss, parts = self.with_contrast(loss, parts, terms)

@@ -18,7 +18,15 @@ from gcl.core.streams import Streams
 from gcl.encoders.metapath_context import MetaPathViews
 from gcl.methods.metapath_views import draw_views, make_views, precise_fingerprint
 from gcl.methods.metapaths import metapaths_of, say_metapaths
-from gcl.methods.method import Method, build_loss, check_loss, one_number, projected_channels
+from gcl.methods.method import (
+    Method,
+    build_loss,
+    check_loss,
+    check_loss_shares,
+    one_number,
+    own_anchors,
+    projected_channels,
+)
 from gcl.ops.metapath import MetaPath
 from gcl.ops.metapath_graph import Orientation, Ties, check_unused, metapath_graph
 
@@ -143,6 +151,10 @@ class MetaPathContrast(Method):
         resolve("projector", self.projector)
         check_loss(self, self.loss, self.provides, spec.num_nodes[spec.target])
 
+    def check_shares(self) -> None:
+        """Each process encodes both views whole, and takes its share of the loss's anchors."""
+        check_loss_shares(self, self.loss)
+
     # -- once, before training ---------------------------------------------------------------------------------------
 
     def prepare(self, graph: Graph, streams: Streams) -> Prepared:
@@ -195,12 +207,13 @@ class MetaPathContrast(Method):
         views = {"fine": self.projector_(fine), "coarse": self.projector_(coarse)}
         keys = "coarse" if self.anchor_view == "fine" else "fine"
         context = LossContext(epoch=clock.epoch, anchors=self._anchors(graph, clock, streams))
+        context = own_anchors(context, fine, clock)
         if hasattr(self.loss_, "terms"):
             terms = self.loss_.terms(views[self.anchor_view], views[keys], context=context)
             loss, parts = torch.stack(list(terms.values())).sum(), {name: term.detach() for name, term in terms.items()}
         else:
             loss, parts = one_number(self.loss_(views[self.anchor_view], views[keys], context=context), self.loss_), {}
-        attention = beta.detach().view(-1, 2).sum(dim=1)
+        attention = beta.detach().view(-1, 2).sum(dim=1) / clock.world  # the same in every process
         shares = {f"attention.{name}": weight for name, weight in zip(self._names, attention, strict=True)}
         return StepOutput(loss, {**parts, **shares})
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
-from gcl.core.context import Batch, Clock, Outputs, Prepared, Stage, StepOutput
+from gcl.core.context import Batch, Clock, LossContext, Outputs, Prepared, Stage, StepOutput
 from gcl.core.errors import ConfigError
 from gcl.core.graph import Graph
 from gcl.core.graph_spec import GraphSpec
 from gcl.core.resolve import resolve
 from gcl.core.streams import Streams
+from gcl.ops.rank_rows import own_rows
 
 
 class Method(nn.Module):
@@ -54,6 +57,20 @@ class Method(nn.Module):
                 f"{type(self).__name__} makes its own batches; leave out trainer.batch, or choose a method of two "
                 "views, such as grace or csgcl"
             )
+
+    def check_shares(self) -> None:
+        """Refuses to share its steps out over several processes, before any work.
+
+        A method that does shares reads ``rank`` and ``world`` of the clock in :meth:`training_step`: what it returns
+        there, loss and parts, summed over the ranks, is what one process returns.
+
+        Raises:
+            ConfigError: with the reason. By default a method does its steps whole.
+        """
+        raise ConfigError(
+            f"{type(self).__name__} does every step whole, so that more processes would bring nothing; leave out "
+            "trainer.devices"
+        )
 
     def prepare(self, graph: Graph, streams: Streams) -> Prepared:
         """What is expensive or random and done once (communities, SVD, meta-paths), as tensors saved with the run."""
@@ -160,3 +177,39 @@ def check_loss(method: Method, spec: Any, provides: Sequence[str], num_nodes: in
 def projected_channels(projector: Any, in_channels: int) -> int:
     """Columns of what a projector gives for embeddings ``[N, in_channels]``."""
     return getattr(projector, "out_channels", None) or in_channels
+
+
+def check_loss_shares(method: Method, spec: Any) -> None:
+    """Refuses a loss whose anchors cannot be shared out over processes.
+
+    Raises:
+        ConfigError: such a loss.
+    """
+    loss = resolve("loss", spec)
+    if not getattr(loss, "takes_shares", False):
+        raise ConfigError(
+            f"loss {type(loss).__name__} of {type(method).__name__} does not say takes_shares, that it averages over "
+            "the context's anchors and num_anchors, and so cannot be shared out; leave out trainer.devices"
+        )
+
+
+def own_anchors(context: LossContext, rows: Tensor, clock: Clock) -> LossContext:
+    """The context with this process's share of the anchors, of which the loss takes its share of the mean.
+
+    Args:
+        context: of the whole step.
+        rows: what the loss gets, ``[N, d]``, all of which are anchors where the context names none.
+        clock: its ``rank`` and ``world``.
+    """
+    if clock.world == 1:
+        return context
+    anchors, counts = context.anchors, context.counts
+    if anchors is None:
+        anchors = torch.arange(rows.shape[0], device=rows.device)
+    total = anchors.numel() if counts is None else counts.sum()
+    return dataclasses.replace(
+        context,
+        anchors=own_rows(anchors, clock),
+        counts=None if counts is None else own_rows(counts, clock),
+        num_anchors=int(total) if context.num_anchors is None else context.num_anchors,
+    )

@@ -152,22 +152,25 @@ class Recommender(Method):
     def training_step(self, batch: Batch, clock: Clock, streams: Streams) -> StepOutput:
         """The ranking loss of a batch of triples and the penalty on its rows."""
         z = self.propagated(self.operator(batch.graph))
-        loss, parts = self.ranking_terms(z, batch)
+        loss, parts = self.ranking_terms(z, batch, clock)
         return StepOutput(loss, parts, weight=self.triples(batch)[0].numel())
 
-    def ranking_terms(self, z: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Ranking loss plus penalty, and both by name.
+    def ranking_terms(self, z: Tensor, batch: Batch, clock: Clock) -> tuple[Tensor, dict[str, Tensor]]:
+        """Ranking loss plus penalty, and both by name; of several processes each takes an equal part of both.
 
         Args:
             z: embeddings of users and items, ``[m + n, d]``.
             batch: its triples.
+            clock: its ``world``.
         """
         triples = self.triples(batch)
-        ranking = bpr_loss(*z.index_select(0, torch.cat(triples)).chunk(3))  # one gradient of all rows, not three
+        ranking = (
+            bpr_loss(*z.index_select(0, torch.cat(triples)).chunk(3)) / clock.world
+        )  # one gradient of all rows, not three
         parts = {"ranking": ranking.detach()}
         if not self.l2:
             return ranking, parts
-        penalty = self.penalty(triples)
+        penalty = self.penalty(triples) / clock.world
         return ranking + self.l2 * penalty, {**parts, "penalty": penalty.detach()}
 
     def penalty(self, triples: tuple[Tensor, Tensor, Tensor]) -> Tensor:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gcl.core.adjacency import Adjacency
-from gcl.core.context import Prepared
+from gcl.core.context import Clock, Prepared
 from gcl.core.graph import Graph
 from gcl.core.graph_spec import GraphSpec
 from gcl.encoders.autoencoder import feature_rows
@@ -88,7 +88,9 @@ class SDCN(DeepClustering):
         """What the GCN says."""
         return self._graph_assignment(hidden, graph).softmax(dim=1)
 
-    def joint_terms(self, hidden: list[Tensor], q: Tensor, graph: Graph) -> tuple[dict[str, Tensor], Tensor]:
+    def joint_terms(
+        self, hidden: list[Tensor], q: Tensor, graph: Graph, clock: Clock
+    ) -> tuple[dict[str, Tensor], Tensor]:
         """Reconstruction, and the divergence of the GCN's assignment from the target."""
         error = F.mse_loss(self.encoder_.decode(hidden[-1]), feature_rows(graph.features[graph.target]))
         assigned = self._graph_assignment(hidden, graph).softmax(dim=1)

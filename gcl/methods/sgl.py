@@ -121,7 +121,7 @@ class SGL(ContrastiveRecommender):
     def training_step(self, batch: Batch, clock: Clock, streams: Streams) -> StepOutput:
         """Ranking by the whole graph, contrast of the epoch's two thinned ones."""
         z = self.propagated(self.operator(batch.graph))
-        loss, parts = self.ranking_terms(z, batch)
+        loss, parts = self.ranking_terms(z, batch, clock)
         if self.contrast_weight:
             first, second = (self._encode(layers) for layers in self._views(batch.graph, clock, streams))
             loss, parts = self.with_contrast(loss, parts, self.contrast_views(first, second, batch, clock, streams))

@@ -86,7 +86,7 @@ class SimGCL(ContrastiveRecommender):
     def training_step(self, batch: Batch, clock: Clock, streams: Streams) -> StepOutput:
         """Ranking by the encoding without noise, contrast of two with noise."""
         operator = self.operator(batch.graph)
-        loss, parts = self.ranking_terms(self.propagated(operator), batch)
+        loss, parts = self.ranking_terms(self.propagated(operator), batch, clock)
         if self.contrast_weight:
             first, second = (self._noisy_mean(operator, clock, streams, view) for view in (0, 1))
             loss, parts = self.with_contrast(loss, parts, self.contrast_views(first, second, batch, clock, streams))

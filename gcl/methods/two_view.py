@@ -19,7 +19,16 @@ from gcl.core.graph_spec import GraphSpec
 from gcl.core.resolve import Slot, resolve
 from gcl.core.streams import Streams
 from gcl.core.view import View
-from gcl.methods.method import Method, build_loss, check_loss, needs_of, one_number, projected_channels
+from gcl.methods.method import (
+    Method,
+    build_loss,
+    check_loss,
+    check_loss_shares,
+    needs_of,
+    one_number,
+    own_anchors,
+    projected_channels,
+)
 from gcl.methods.slow_copy import SlowCopy
 from gcl.ops.node_order import community_order, inverse_order, reorder_nodes
 
@@ -164,6 +173,10 @@ class TwoView(Method):
                 "or leave memory out"
             )
 
+    def check_shares(self) -> None:
+        """Each process draws both views and encodes them whole, and takes its share of the loss's anchors."""
+        check_loss_shares(self, self.loss)
+
     # -- once, before training ---------------------------------------------------------------------------------------
 
     def prepare(self, graph: Graph, streams: Streams) -> Prepared:
@@ -227,7 +240,8 @@ class TwoView(Method):
         )  # each [N, d]
         subset = self._subset(batch, clock, streams)
         h = tuple(self.projector_(rows) for rows in self.contrasted(z, subset, clock, streams))  # each [n, d]
-        context = self.loss_context(batch, clock, streams, subset)
+        whole_context = self.loss_context(batch, clock, streams, subset)
+        context = own_anchors(whole_context, h[0], clock)
         if self.memory_ is None:
             loss = self.loss_(h[0], h[1], context=context)
         else:
@@ -246,12 +260,12 @@ class TwoView(Method):
                 projections=h,
                 traces=traces,
                 encoder=self.encoder_,
-                index=_rows_of_anchors(context.anchors, subset),
+                index=_rows_of_anchors(whole_context.anchors, subset),
                 clock=clock,
                 prepared=self.regularizer_state_,
                 streams=streams,
             )
-            value = self.regularizer_(step)
+            value = self.regularizer_(step) / clock.world  # every process takes the whole of it
             parts = {"contrast": loss.detach(), "regularizer": value.detach()}
             loss = self.regularizer_.combine(loss, value)
         return StepOutput(loss, parts, weight=1.0 if whole else float(h[0].shape[0]))

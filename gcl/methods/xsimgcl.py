@@ -86,7 +86,7 @@ class XSimGCL(ContrastiveRecommender):
         operator = self.operator(batch.graph)
         layers = noisy_layers(operator, self.embedding_, self.num_layers, self.noise, clock, streams, 0)
         z = sum(layers[1:], layers[0]) / self.num_layers
-        loss, parts = self.ranking_terms(z, batch)
+        loss, parts = self.ranking_terms(z, batch, clock)
         if self.contrast_weight:
             terms = self.contrast_views(z, layers[self.contrast_layer - 1], batch, clock, streams)
             loss, parts = self.with_contrast(loss, parts, terms)

@@ -21,6 +21,7 @@ from gcl.run.run_data import load_for_run
 from gcl.run.scoring import resolve_evaluators
 from gcl.run.settings import read_yaml, settle, write_yaml
 from gcl.run.training import resolve_method, train
+from gcl.train.launch import lend_a_hand
 from gcl.train.trainer import Trainer
 
 
@@ -70,6 +71,7 @@ def pipeline(
     Raises:
         ConfigError, DataError, OutputError: before any training, in one sentence.
         NonFiniteError: the loss or a gradient became NaN or infinite.
+        RankError: one of several processes is gone.
 
     Example:
         >>> import gcl
@@ -77,6 +79,7 @@ def pipeline(
         >>> result.outputs.main.shape[0]
         34
     """
+    lend_a_hand()
     settings, data = configure(
         method,
         dataset,
@@ -178,7 +181,12 @@ def check(settings: Mapping[str, Any], data: Dataset) -> None:
 
 
 def resume(
-    out: str | Path, *, dataset: Any = None, data_root: str | Path | None = None, progress: bool | None = False
+    out: str | Path,
+    *,
+    dataset: Any = None,
+    data_root: str | Path | None = None,
+    devices: int | None = None,
+    progress: bool | None = False,
 ) -> Result:
     """Goes on with a run that was interrupted, bit for bit as if it had not been.
 
@@ -186,6 +194,7 @@ def resume(
         out: the run's folder.
         dataset: needed only where the run was started on an object in memory.
         data_root: where named datasets lie; ``None`` = where they lay when the run was started.
+        devices: go on in so many processes; ``None`` = as it was started.
         progress: as in :func:`pipeline`.
 
     Raises:
@@ -193,6 +202,7 @@ def resume(
         BusyError: another process is at it.
         CheckpointError: it is damaged, or the data is not what the run was started on.
     """
+    lend_a_hand()
     folder = Path(out)
     if not (folder / files.CONFIG).is_file() and (folder.parent / files.CONFIG).is_file():
         folder = folder.parent  # one seed of several was named
@@ -200,6 +210,8 @@ def resume(
         raise ConfigError(f"{folder} holds no run (no {files.CONFIG}); give the folder that `gcl train` wrote")
     with files.claim(folder):
         settings = files.read_config(folder / files.CONFIG)
+        if devices is not None:
+            settings["trainer"] = {**settings["trainer"], "devices": devices}
         data = load_for_run(settings, dataset, data_root=data_root, where=str(folder), same=True)
         return train(settings, data, folder, progress=progress)
 

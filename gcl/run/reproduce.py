@@ -22,6 +22,7 @@ from gcl.run.pipeline import check, configure
 from gcl.run.result import Result
 from gcl.run.settings import by_dotted_name, experiment_file, experiment_method, read_yaml, settle, write_yaml
 from gcl.run.training import train
+from gcl.train.launch import lend_a_hand
 
 # the settings that a paper's figure belongs to
 COMPARED = ("method", "trainer", "evaluate", "interactions", "metapath", "transform")
@@ -57,6 +58,7 @@ def reproduce(
         CheckpointError: the folder holds runs of other settings.
         OutputError: the folder holds something else, or another process is at it.
     """
+    lend_a_hand()
     settings, data = planned(method, dataset, seeds=seeds, overrides=overrides, data_root=data_root)
     folder = Path(out) if out is not None else Path("runs") / "reproduce" / _folder_name(method, data.name, overrides)
     with files.claim(folder):

@@ -16,6 +16,7 @@ from gcl.run.experiments import Experiment, experiments
 from gcl.run.reproduce import planned, run_planned
 from gcl.run.run_directory import claim
 from gcl.train.interruption import OutOfTime, stop_after
+from gcl.train.launch import lend_a_hand
 
 SHORTEST_SLICE = 120.0  # seconds of training that a run gets at least before the queue looks at it again
 SHORTEST_START = 60.0  # seconds below which nothing is begun that will not be done by then
@@ -59,6 +60,7 @@ def reproduce_all(
         OutputError: ``table``, or the file of a record, is one that this has not written.
         KeyboardInterrupt: a signal came; everything so far is written.
     """
+    lend_a_hand()
     if isinstance(hours, bool) or not isinstance(hours, int | float) or not hours > 0:
         raise ConfigError(f"hours must be a number above 0, got {hours!r}")
     out = Path(out)

@@ -197,7 +197,10 @@ def _fingerprints(settings: Mapping[str, Any], graph: Graph, place: RunDirectory
     """What a checkpoint belongs to."""
     if place is None:
         return {}
-    config = {key: settings[key] for key in ("method", "trainer")}
+    trainer = settings["trainer"]
+    if isinstance(trainer, Mapping):  # a run may go on in more or fewer processes
+        trainer = {key: value for key, value in trainer.items() if key != "devices"}
+    config = {"method": settings["method"], "trainer": trainer}
     return {
         "data": graph_fingerprint(graph),
         "prepared": files.sha256_of(place / files.PREPARED),

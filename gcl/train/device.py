@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 import re
 import warnings
 from collections.abc import Iterator, Mapping
@@ -36,6 +37,22 @@ def find_device(name: str) -> torch.device:
                 f"device {name!r} is not available: torch sees {torch.cuda.device_count()} GPUs; use 'auto' or 'cpu'"
             )
     return device
+
+
+def own_device(device: torch.device, rank: int) -> torch.device:
+    """The device of one of several processes: the GPU of its number on this machine, or the CPU.
+
+    Raises:
+        ConfigError: there are fewer GPUs than processes.
+    """
+    if device.type != "cuda":
+        return device
+    number = int(os.environ.get("LOCAL_RANK", rank))
+    if number >= torch.cuda.device_count():
+        raise ConfigError(
+            f"process {rank} finds no GPU of its own: torch sees {torch.cuda.device_count()}; lower trainer.devices"
+        )
+    return torch.device("cuda", number)
 
 
 def make_fabric(device: torch.device, precision: str) -> Any:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from gcl.core.context import Batch, Clock, StepOutput
-from gcl.core.errors import ConfigError, NonFiniteError
+from gcl.core.errors import ConfigError, NonFiniteError, RankError
 from gcl.core.graph import Graph
 from gcl.core.streams import Streams
 from gcl.methods.method import Method
@@ -26,6 +26,7 @@ from gcl.train.metrics import MetricsLog
 from gcl.train.optimizer import make_optimizer, set_learning_rate, trained_parameters
 from gcl.train.progress import TrainingProgress
 from gcl.train.random_state import scope
+from gcl.train.ranks import Ranks
 from gcl.train.selection import note_best, note_loss, out_of_patience, validation_due
 from gcl.train.stage import PlannedStage
 from gcl.train.weights import copy_weights, get_weights, load_weights
@@ -61,7 +62,11 @@ class Loop:
     """One run of the loop. ``Trainer.fit`` makes it, so that a trainer keeps settings only.
 
     Every hook of the method runs inside a scope that seeds the global generators from counters, so nothing that is
+    Every hook of the method runs inside a scope that seeds the global generators from counters, so nothing that is
     drawn depends on what ran before, and a run resumes at any step.
+
+    Several processes run it in step: each takes its share of a step, the sums are the same everywhere, and what depends
+    on time, signals or validation is decided by the first one, which alone writes.
     """
 
     method: Method
@@ -81,12 +86,16 @@ class Loop:
     interruption: Interruption
     progress: TrainingProgress
     validate: Callable[[], float] | None
+    validates: bool  # whether the first process has something to validate on
+    ranks: Ranks
     on_epoch: Callable[[Clock, Mapping[str, Any]], None] | None
     optimizer: torch.optim.Optimizer | None = field(default=None, init=False)
     parameters: list[nn.Parameter] = field(default_factory=list, init=False)
     best: dict[str, Tensor] | None = field(default=None, init=False)
     out_of_time: bool = field(default=False, init=False)
+    _buffers: dict[str, Tensor] = field(default_factory=dict, init=False)
     stepped: bool = field(default=False, init=False)  # since this call began
+    asked: bool = field(default=False, init=False)  # to stop, in any process
 
     def run(self) -> FitResult:
         """Trains to the end, from the beginning or from the checkpoint."""
@@ -96,8 +105,11 @@ class Loop:
             load_weights(self.method, self.checkpoint.model)
             resumed_from = self.state.clock.step
         if not self.state.finished:
-            for index in range(self.state.stage, len(self.stages)):
-                self._run_stage(index)
+            try:
+                for index in range(self.state.stage, len(self.stages)):
+                    self._run_stage(index)
+            except RankError as error:
+                self._lost(error)
             self.state.finished = True
             self.optimizer = self.best = None
             self._save("last")
@@ -128,7 +140,7 @@ class Loop:
                 # Validation may have left either mode, and must not matter.
                 self.method.eval()
                 with scope(self.streams, "stage", index):
-                    stage.init(self.graph, state.clock, self.streams)
+                    stage.init(self.graph, self._own(state.clock), self.streams)
         if stage.epochs == 0:
             return
         self.optimizer = make_optimizer(self.method, stage)
@@ -153,7 +165,7 @@ class Loop:
     def _run_epoch(self, stage: PlannedStage, epoch: int) -> None:
         started, state, index = time.perf_counter(), self.state, stage.index
         skip = state.clock.batch  # steps of this epoch that were done before an interruption
-        begin = Clock(stage.name, epoch, step=state.clock.step - skip, stage_index=index)
+        begin = self._own(Clock(stage.name, epoch, step=state.clock.step - skip, stage_index=index))
         assert self.optimizer is not None
         learning_rate = set_learning_rate(self.optimizer, stage, epoch)
         self.method.train()
@@ -168,7 +180,7 @@ class Loop:
                     continue
                 clock = dataclasses.replace(begin, batch=count - 1, step=begin.step + count - 1)
                 loss = self._step(batch, clock, self.optimizer)
-                state.clock = dataclasses.replace(begin, batch=count, step=begin.step + count)
+                state.clock = Clock(stage.name, epoch, count, begin.step + count, stage_index=index)
                 self.stepped = True
                 self.progress.update(state.clock, state.epochs, loss)
                 self._stop_if_asked()
@@ -188,7 +200,8 @@ class Loop:
         state.clock, state.sums = Clock(stage.name, epoch, step=step, stage_index=stage.index), {}
         state.epochs += 1
         note_loss(state, stage, loss)
-        self.out_of_time = self._elapsed() >= self.max_seconds
+        (over,) = self.ranks.of_first([self._elapsed() >= self.max_seconds])
+        self.out_of_time = bool(over)
         out = self.out_of_time or out_of_patience(state, stage)
         state.stopped_early |= out and epoch < stage.epochs
         last = out or epoch == stage.epochs
@@ -227,15 +240,23 @@ class Loop:
         return {name: total / weight if weight else math.nan for name, (total, weight) in sums.items()}
 
     def _score(self, stage: PlannedStage, epoch: int) -> float | None:
-        if self.validate is None:
+        if not self.validates:
             return None
-        self.method.eval()
-        with torch.no_grad(), scope(self.streams, "validate", stage.index, epoch):
-            return float(self.validate())
+        score = math.nan
+        if self.validate is not None:
+            self.method.eval()
+            with torch.no_grad(), scope(self.streams, "validate", stage.index, epoch):
+                score = float(self.validate())
+        return self.ranks.of_first([score])[0]
 
     # -- one step ----------------------------------------------------------------------------------------------------
 
+    def _own(self, clock: Clock) -> Clock:
+        """A clock with this process's rank; the saved ones have none, for a run may go on with more or fewer."""
+        return dataclasses.replace(clock, rank=self.ranks.rank, world=self.ranks.world)
+
     def _step(self, batch: Batch, clock: Clock, optimizer: torch.optim.Optimizer) -> float:
+        self._buffers = self._buffers_before_step()
         with scope(self.streams, "step", clock.stage_index, clock.epoch, clock.batch):
             self.method.zero_grad(set_to_none=True)
             with self.fabric.autocast():
@@ -258,6 +279,7 @@ class Loop:
                     "embeddings"
                 )
             self.fabric.backward(output.loss)
+            output, self.asked = self.ranks.sum_step(output, self.parameters, self._wants_to_stop())
             gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
             norm = get_total_norm(gradients)
             values, norm_value = _read(output, norm)
@@ -288,7 +310,7 @@ class Loop:
         parts = ", ".join(f"{name} = {value:.6g}" for name, value in values.items())
         listed = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
         where = f"stage {clock.stage!r}, epoch {clock.epoch}, step {clock.step} (batch {clock.batch})"
-        self.state.clock = clock
+        self.state.clock = dataclasses.replace(clock, rank=0, world=1)
         self._save("crash")
         kept = (
             ""
@@ -299,6 +321,28 @@ class Loop:
             f"{what} in {where}, with {parts} and non-finite gradients in {listed or 'no parameter'}{kept}; lower "
             "trainer.learning_rate, set trainer.gradient_clip, or raise the loss's temperature"
         )
+
+    # -- several processes -------------------------------------------------------------------------------------------
+
+    def _buffers_before_step(self) -> dict[str, Tensor]:
+        """Copies of what a step may change before its sum over the processes, which may fail: not the parameters."""
+        if self.ranks.world == 1 or self.store is None:
+            return {}
+        parameters = {name for name, _ in self.method.named_parameters(remove_duplicate=False)}
+        return {name: value.clone() for name, value in get_weights(self.method).items() if name not in parameters}
+
+    def _lost(self, error: RankError) -> None:
+        """Saves the state before the step in which a process was lost, and says so."""
+        if self._buffers:
+            load_weights(self.method, {**get_weights(self.method), **self._buffers})
+        if self.ranks.rank == 0:
+            self._save("last")
+        where = self.state.clock
+        kept = "nothing was kept" if self.store is None else f"resume the run in {self.store.folder.parent} to go on"
+        raise RankError(
+            f"{self.ranks.why(error)}, in stage {where.stage!r} after step {where.step}; {kept}, with another "
+            "trainer.devices if need be"
+        ) from error
 
     # -- checkpoints -------------------------------------------------------------------------------------------------
 
@@ -313,11 +357,15 @@ class Loop:
         optimizer = None if self.optimizer is None else self.optimizer.state_dict()
         self.store.save(name, Checkpoint(get_weights(self.method), self.state, optimizer, self.best, self.random))
 
-    def _stop_if_asked(self, *, save: bool = True) -> None:
+    def _wants_to_stop(self) -> bool:
+        """Whether this process is asked to."""
         if not self.interruption.requested:
-            return
+            return False
         # out of time alone: a call that gained nothing would be made again and again, and what is finished stays so
-        if not self.interruption.signalled and (self.state.finished or not self.stepped):
+        return self.interruption.signalled or (self.stepped and not self.state.finished)
+
+    def _stop_if_asked(self, *, save: bool = True) -> None:
+        if not (self._wants_to_stop() if self.ranks.world == 1 else self.asked):
             return
         if save:
             self._save("last")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -18,22 +18,24 @@ from gcl.core.graph_spec import GraphSpec
 from gcl.core.resolve import Slot, resolve
 from gcl.core.streams import Streams
 from gcl.methods.method import Method
-from gcl.train.checkpoint import CheckpointStore, TrainerState
+from gcl.train.checkpoint import Checkpoint, CheckpointStore, TrainerState
 from gcl.train.checks import check_choice, check_real, check_whole
-from gcl.train.device import DEVICE, default_dtype, find_device, make_fabric, place_graph
+from gcl.train.device import DEVICE, default_dtype, find_device, make_fabric, own_device, place_graph
 from gcl.train.interruption import Interruption
+from gcl.train.launch import hand_out, lend_a_hand, surroundings, together
 from gcl.train.loop import FitResult, Loop
 from gcl.train.memory import reset_peak_memory
 from gcl.train.metrics import MetricsLog
 from gcl.train.progress import TrainingProgress
 from gcl.train.random_state import get_random_state, set_random_state
+from gcl.train.ranks import Ranks
 from gcl.train.stage import OptimizerName, PlannedStage, SchedulerName, Select
 
 Precision = Literal["32-true", "64-true", "bf16-mixed"]
 
 
 class Trainer:
-    r"""Trains a method on one device, with checkpoints from which a run resumes bit for bit.
+    r"""Trains a method, with checkpoints from which a run resumes bit for bit.
 
     The learning rate of epoch :math:`e` of :math:`E`, with :math:`W` epochs of warm-up, is
 
@@ -63,6 +65,9 @@ class Trainer:
             last of its stage; above 0. Which epoch that is depends on the machine, so that a seed no longer stands for
             one result: for comparisons at equal cost. ``None`` = no limit.
         device: ``auto`` (the first GPU if there is one), ``cpu``, ``cuda`` or ``cuda:1``.
+        devices: processes on this machine that share every step, each with a GPU of its own or its part of the CPU's
+            threads; for methods whose loss can be shared out. Loss and gradient are those of one process, but for the
+            order of sums. Under ``torchrun`` its processes are taken, on however many machines.
         precision: ``32-true``, ``64-true`` (module, graph and noise in double), or ``bf16-mixed`` (autocast).
         batch: how each step takes a part of the graph: ``neighbors``, ``communities`` or ``walks`` with their
             arguments; for methods of two views. ``None`` = the method's own batches, of most the whole graph.
@@ -90,6 +95,7 @@ class Trainer:
         gradient_clip: float | None = None,
         max_minutes: float | None = None,
         device: str = "auto",
+        devices: int = 1,
         precision: Precision = "32-true",
         batch: Annotated[Any, Slot("batch")] | None = None,
     ):
@@ -112,6 +118,11 @@ class Trainer:
         check_real("max_minutes", max_minutes, above=True, optional=True)
         if not isinstance(device, str) or not DEVICE.fullmatch(device):
             raise ConfigError(f"trainer.device must be 'auto', 'cpu', 'cuda' or 'cuda:<number>', got {device!r}")
+        check_whole("devices", devices, 1)
+        if devices > 1 and ":" in device:
+            raise ConfigError(
+                f"trainer.device={device} is one GPU and trainer.devices={devices} asks for several; use device=cuda"
+            )
         check_choice("precision", precision, get_args(Precision))
         self.epochs = epochs
         self.learning_rate = learning_rate
@@ -129,6 +140,7 @@ class Trainer:
         self.gradient_clip = gradient_clip
         self.max_minutes = max_minutes
         self.device = device
+        self.devices = devices
         self.precision = precision
         self.batch = batch
 
@@ -174,10 +186,12 @@ class Trainer:
             ConfigError: settings that do not fit the method, or a device that is not there.
             CheckpointError: a checkpoint that is damaged or belongs to another run.
             OutputError: ``run_dir`` holds a run and ``resume`` is ``False``, or cannot be written.
+            RankError: one of several processes is gone; the last checkpoint holds everything up to the step before.
             NonFiniteError: a loss or gradient became NaN or infinite; ``checkpoint/crash`` holds the state before.
             KeyboardInterrupt: SIGINT or SIGTERM came; the last checkpoint holds everything up to the last step, and
                 ``str(error)`` says where training stopped and how to go on.
         """
+        lend_a_hand()
         if unknown := sorted(set(fingerprints) - set(STATE_KEYS)):
             raise ConfigError(f"fingerprints are of {', '.join(STATE_KEYS)}, got {unknown[0]!r}")
         if resume and run_dir is None:
@@ -199,39 +213,55 @@ class Trainer:
         if checkpoint is not None:
             _check_same_run(checkpoint.state, state, stages)
             state = checkpoint.state
-            if checkpoint.random is not None:
-                set_random_state(checkpoint.random)
-        if device.type == "cuda":
-            reset_peak_memory(device)
         with ExitStack() as stack:
-            stack.enter_context(default_dtype(self.dtype))
-            method.to(device)
-            if self.dtype == torch.float64:
-                method.double()
+            ranks = stack.enter_context(together(self.devices, device))
+            task = Task(self, method, graph, streams, state, checkpoint, validates=validate is not None)
+            if ranks.world > 1:
+                hand_out(task, ranks)
             log = None
             if store is not None and log_file is not None:
                 store.clean()
                 log = stack.enter_context(MetricsLog(log_file, state.metrics_bytes))
             total = sum(stage.epochs for stage in stages)
-            loop = Loop(
-                method=method,
-                graph=place_graph(graph, device, self.dtype),
-                streams=streams,
-                fabric=make_fabric(device, self.precision),
-                stages=stages,
-                checkpoint_every=self.checkpoint_every,
-                gradient_clip=self.gradient_clip,
-                max_seconds=math.inf if self.max_minutes is None else 60 * self.max_minutes,
-                state=state,
-                checkpoint=checkpoint,
-                random=get_random_state(),
+            return self._run(
+                task,
+                ranks,
+                device,
                 store=store,
                 log=log,
-                batches=method.batches if self.batch is None else resolve("batch", self.batch),
                 interruption=stack.enter_context(Interruption()),
                 progress=stack.enter_context(TrainingProgress(total, state.epochs, show=progress)),
                 validate=validate,
                 on_epoch=on_epoch,
+            )
+
+    def _run(self, task: Task, ranks: Ranks, device: torch.device, **outside: Any) -> FitResult:
+        """The loop, in this process."""
+        method, checkpoint = task.method, task.checkpoint
+        if checkpoint is not None and checkpoint.random is not None:
+            set_random_state(checkpoint.random)
+        if device.type == "cuda":
+            reset_peak_memory(device)
+        with default_dtype(self.dtype):
+            method.to(device)
+            if self.dtype == torch.float64:
+                method.double()
+            loop = Loop(
+                method=method,
+                graph=place_graph(task.graph, device, self.dtype),
+                streams=task.streams,
+                fabric=make_fabric(device, self.precision),
+                stages=self._plan(method),
+                checkpoint_every=self.checkpoint_every,
+                gradient_clip=self.gradient_clip,
+                max_seconds=math.inf if self.max_minutes is None else 60 * self.max_minutes,
+                state=task.state,
+                checkpoint=checkpoint,
+                random=get_random_state(),
+                batches=method.batches if self.batch is None else resolve("batch", self.batch),
+                validates=task.validates,
+                ranks=ranks,
+                **outside,
             )
             return loop.run()
 
@@ -254,6 +284,8 @@ class Trainer:
     def _plan(self, method: Method) -> list[PlannedStage]:
         """The method's stages with the trainer's settings where they leave them open."""
         method.check_batches(self.batch is not None)
+        if max(self.devices, surroundings()[1]) > 1:
+            method.check_shares()
         if self.batch is not None and not callable(resolve("batch", self.batch)):
             raise ConfigError(
                 f"trainer.batch is called with a graph, a clock and streams, and {self.batch!r} cannot be; see "
@@ -293,6 +325,35 @@ class Trainer:
                 )
             )
         return plan
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Task:
+    """What every process of a training needs."""
+
+    trainer: Trainer
+    method: Method
+    graph: Graph
+    streams: Streams
+    state: TrainerState
+    checkpoint: Checkpoint | None
+    validates: bool
+
+    def run(self, ranks: Ranks) -> None:
+        """Trains in a helper, which writes and shows nothing."""
+        device = own_device(find_device(self.trainer.device), ranks.rank)
+        with suppress(KeyboardInterrupt):  # the first process was stopped
+            self.trainer._run(
+                self,
+                ranks,
+                device,
+                store=None,
+                log=None,
+                interruption=Interruption(),
+                progress=TrainingProgress(0, show=False),
+                validate=None,
+                on_epoch=None,
+            )
 
 
 STATE_KEYS = {"data": "data_fingerprint", "prepared": "prepared_sha256", "config": "config_sha256"}

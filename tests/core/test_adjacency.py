@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 import scipy.sparse
@@ -359,3 +362,14 @@ def test_weights_of_csr_arrays_are_one_an_arc():
         Adjacency.from_csr(torch.tensor([0, 1]), torch.tensor([0]), (1, 1), torch.ones(2))
     empty = torch.tensor([0]), torch.tensor([], dtype=torch.int64)
     assert Adjacency.from_csr(*empty, (0, 3)).to_dense().shape == (0, 3)
+
+
+def test_a_pickle_and_a_copy_carry_nothing_that_was_computed():
+    adjacency = Adjacency.from_edge_index(torch.tensor([[0, 1, 2, 2], [1, 0, 2, 0]]), (3, 3), torch.rand(4))
+    assert adjacency.is_loop is not None
+    adjacency.memo["product"] = lambda: None  # no function inside another can be pickled
+    for other in (pickle.loads(pickle.dumps(adjacency)), copy.deepcopy(adjacency)):
+        assert (other.memo, other.derived) == ({}, {})
+        assert torch.equal(other.to_dense(), adjacency.to_dense())
+        assert torch.equal(other.t().to_dense(), adjacency.to_dense().t())
+        assert torch.equal(other.is_loop, adjacency.is_loop)

@@ -1,0 +1,14 @@
+"""``python -m gcl.train.helper PORT RANK WORLD``: a process that trains along with the one that started it."""
+
+from __future__ import annotations
+
+import sys
+
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
+from gcl.train.launch import HOST, PATIENCE, serve
+
+if __name__ == "__main__":
+    port, rank, world = (int(word) for word in sys.argv[1:])
+    store = TCPStore(HOST, port, is_master=False, timeout=PATIENCE)
+    sys.exit(serve(store, rank, world, jobs=1))

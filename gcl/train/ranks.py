@@ -1,0 +1,155 @@
+"""The processes that train together, as the loop sees them."""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+import time
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from gcl.core.context import StepOutput
+from gcl.core.errors import RankError
+from gcl.ops.rank_rows import sum_over_ranks
+
+
+class Ranks(Protocol):
+    """What the loop asks of the processes that it is one of."""
+
+    rank: int
+    world: int
+
+    def sum_step(self, output: StepOutput, parameters: Sequence[nn.Parameter], stop: bool) -> tuple[StepOutput, bool]:
+        """Loss, parts and gradients summed over the processes, and whether any of them wants to stop."""
+        ...
+
+    def of_first(self, values: Sequence[float]) -> list[float]:
+        """What the first process says, everywhere."""
+        ...
+
+    def why(self, error: RankError) -> str:
+        """What became of the process that is gone."""
+        ...
+
+
+class Alone:
+    """One process."""
+
+    rank = 0
+    world = 1
+
+    def sum_step(self, output: StepOutput, parameters: Sequence[nn.Parameter], stop: bool) -> tuple[StepOutput, bool]:
+        """What came in."""
+        return output, stop
+
+    def of_first(self, values: Sequence[float]) -> list[float]:
+        """What came in."""
+        return list(values)
+
+    def why(self, error: RankError) -> str:
+        """The error's own words."""
+        return str(error)
+
+
+class Together:
+    """One of several processes, joined by torch's default process group.
+
+    Args:
+        rank, world: number of this process and how many there are.
+        started: the others, where this process started them: rank and process.
+        reported: what another process said before it ended, by its rank; ``None`` where it said nothing.
+    """
+
+    def __init__(self, rank: int, world: int, *, started: Sequence[tuple[int, Any]] = (), reported: Any = None):
+        self.rank = rank
+        self.world = world
+        self._started = started
+        self._reported = reported
+
+    def sum_step(self, output: StepOutput, parameters: Sequence[nn.Parameter], stop: bool) -> tuple[StepOutput, bool]:
+        """Loss, parts and gradients summed over the processes, and whether any of them wants to stop.
+
+        A parameter without a gradient in every process stays without one: optimisers leave it alone.
+
+        Raises:
+            RankError: another process is gone.
+        """
+        names = list(output.parts)
+        numbers = [output.loss, *(output.parts[name] for name in names), float(stop)]
+        there = [float(parameter.grad is not None) for parameter in parameters]
+        told = torch.stack([torch.as_tensor(value).detach().double().reshape(()).cpu() for value in [*numbers, *there]])
+        told = sum_over_ranks(told)
+        loss, *parts, stops = told[: len(numbers)].unbind()
+        used = [parameter for parameter, count in zip(parameters, told[len(numbers) :].tolist(), strict=True) if count]
+        for group in _alike(used):
+            _sum_gradients(group)
+        device = output.loss.device
+        summed = dataclasses.replace(
+            output,
+            loss=loss.to(device),
+            parts={name: part.to(device) for name, part in zip(names, parts, strict=True)},
+        )
+        return summed, bool(stops)
+
+    def of_first(self, values: Sequence[float]) -> list[float]:
+        """What the first process says, everywhere.
+
+        The first process itself does not fail here: it finishes its epoch, and meets the loss at the next step.
+
+        Raises:
+            RankError: the first process is gone.
+        """
+        told = torch.tensor(list(values), dtype=torch.float64)
+        try:
+            dist.broadcast(told, src=0)
+        except RuntimeError as error:
+            if self.rank:
+                raise RankError(f"the first process is gone ({error})") from error
+        return list(values) if self.rank == 0 else told.tolist()
+
+    def why(self, error: RankError) -> str:
+        """What became of the process that is gone."""
+        end = time.monotonic() + 5  # its connection closes a moment before it is over
+        while self._started and time.monotonic() < end:
+            for rank, process in self._started:
+                if (code := process.poll()) is not None:
+                    return self._ended(rank, code)
+            time.sleep(0.05)
+        return str(error)
+
+    def _ended(self, rank: int, code: int) -> str:
+        said = None if self._reported is None else self._reported(rank)
+        if said:
+            return f"process {rank} of {self.world} (counted from 0) failed: {said}"
+        how = f"exit code {code}"
+        if code < 0:
+            name = signal.Signals(-code).name if -code in {*signal.Signals} else str(-code)
+            how = f"signal {name}" + (", as where memory runs out" if -code == signal.SIGKILL else "")
+        return f"process {rank} of {self.world} (counted from 0) ended with {how}"
+
+
+def _alike(parameters: Sequence[nn.Parameter]) -> list[list[nn.Parameter]]:
+    """Parameters of one device and type each, in their order."""
+    groups: dict[tuple[torch.device, torch.dtype], list[nn.Parameter]] = {}
+    for parameter in parameters:
+        groups.setdefault((parameter.device, parameter.dtype), []).append(parameter)
+    return list(groups.values())
+
+
+def _sum_gradients(parameters: Sequence[nn.Parameter]) -> None:
+    """One sum over the processes of the gradients of parameters, which may be missing here."""
+    if len(parameters) == 1 and parameters[0].grad is not None and parameters[0].grad.is_contiguous():
+        sum_over_ranks(parameters[0].grad)  # a recommender's table is not copied
+        return
+    flat = torch.cat([_gradient(parameter).reshape(-1) for parameter in parameters])
+    sum_over_ranks(flat)
+    for parameter, part in zip(parameters, flat.split([parameter.numel() for parameter in parameters]), strict=True):
+        parameter.grad = part.view_as(parameter)
+
+
+def _gradient(parameter: nn.Parameter) -> Tensor:
+    return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad

@@ -1,0 +1,226 @@
+"""Several processes against one: the same loss and gradients, and what happens when one of them is gone."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+from sharing_method import Sharing
+from tiny_method import TinyMethod, records, tiny_graph
+
+import gcl
+from gcl.core.errors import CheckpointError, ConfigError, NonFiniteError, RankError
+from gcl.core.streams import Streams
+from gcl.train.checkpoint import CheckpointStore
+from gcl.train.trainer import Trainer
+
+QUICK = {"evaluate": False, "floors": False}
+SGD = {"epochs": 1, "optimizer": "sgd", "learning_rate": 1.0, "precision": "64-true", "device": "cpu"}
+
+
+def fit(method, devices, run_dir=None, *, epochs=3, resume=False, **more):
+    settings = {"epochs": epochs, "learning_rate": 0.05, "precision": "64-true", "device": "cpu", "weight_decay": 0.1}
+    settings |= more.pop("trainer", {})
+    method.build()
+    result = Trainer(devices=devices, **settings).fit(
+        method, tiny_graph(), streams=Streams(1), run_dir=run_dir, resume=resume, progress=False, **more
+    )
+    return {name: value.clone() for name, value in method.state_dict().items()}, result
+
+
+def assert_close(one, other):
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        torch.testing.assert_close(other[name], value, rtol=1e-9, atol=1e-12, equal_nan=True, msg=name)
+
+
+def losses(folder):
+    return [{key: record[key] for key in ("epoch", "step", "loss", "half")} for record in records(folder)]
+
+
+# -- the same result ---------------------------------------------------------------------------------------------------
+
+CASES = {
+    "grace": ("karate", {"loss": {"temperature": 0.4}}, 3),
+    "csgcl": ("karate", {}, 2),
+    "lightgcl": (None, {"embedding_dim": 4, "batch_size": 10000, "rank": 3, "num_layers": 2}, 3),
+    "meow": (None, {"loss": {"num_clusters": [3]}}, 2),
+    "pamc": ("digits", {"num_clusters": 10, "hidden_channels": [9], "pretrain_epochs": 1, "order": 2}, 3),
+    "scgc": ("digits", {"num_clusters": 10, "hidden_channels": [9], "pretrain_epochs": 1, "order": 2}, 2),
+}
+
+
+def data_for(name, folder):
+    """A small recommender's or heterogeneous data set, written as an archive."""
+    generator = torch.Generator().manual_seed(0)
+    if name == "lightgcl":
+        rows = ["user,item"]
+        taken = (torch.rand(19, 13, generator=generator) < 0.4).nonzero()
+        rows += [f"u{user},i{item}" for user, item in taken.tolist()]
+        (folder / "train.csv").write_text("\n".join(rows) + "\n")
+        return folder / "train.csv"
+    from gcl.core.adjacency import Adjacency
+    from gcl.core.graph import Graph
+
+    index = (torch.rand(21, 8, generator=generator) < 0.3).nonzero().t()
+    return Graph(
+        features={"paper": torch.rand(21, 5, generator=generator)},
+        relations={"writes": Adjacency.from_edge_index(index.flip(0), (21, 8))},
+        relation_types={"writes": ("author", "paper")},
+        num_nodes_by_type={"paper": 21, "author": 8},
+        target="paper",
+    )
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_loss_and_gradients_are_those_of_one_process(name, tmp_path):
+    dataset, settings, world = CASES[name]
+    dataset = data_for(name, tmp_path) if dataset is None else dataset
+    weights, logs = [], []
+    for devices in (1, world):
+        out = tmp_path / str(devices)
+        result = gcl.pipeline(name, dataset, **settings, **QUICK, trainer={**SGD, "devices": devices}, out=out)
+        weights.append(dict(result.runs[0].method.state_dict()))
+        logs.append(list(records(out)))
+    assert_close(weights[0], weights[1])  # after one step of plain gradient descent: every gradient
+    for one, other in zip(*logs, strict=True):
+        for key in set(one) - {"timing"}:
+            assert other[key] == (pytest.approx(one[key], rel=1e-9) if isinstance(one[key], float) else one[key]), key
+
+
+@pytest.mark.parametrize("gather", [False, True])
+def test_many_steps_with_a_parameter_that_only_one_process_uses(tmp_path, gather):
+    one, first = fit(Sharing(gather=gather), 1, tmp_path / "1")
+    other, second = fit(Sharing(gather=gather), 3, tmp_path / "3")
+    assert_close(one, other)
+    assert torch.equal(one["unused"], torch.ones(3, dtype=torch.float64))  # no gradient anywhere: no weight decay
+    for mine, theirs in zip(losses(tmp_path / "1"), losses(tmp_path / "3"), strict=True):
+        assert theirs == pytest.approx(mine, rel=1e-9)
+    assert (first.steps, first.epochs) == (second.steps, second.epochs)
+    assert not torch.distributed.is_initialized()
+
+
+def test_the_first_process_validates_and_decides(tmp_path):
+    def with_scores(devices):
+        scores = iter([0.1, 0.5, 0.4, 0.3, 0.9])
+        trainer = {"select": "validation", "validate_every": 1, "patience": 2}
+        return fit(Sharing(), devices, epochs=5, trainer=trainer, validate=lambda: next(scores))
+
+    (one, first), (other, second) = with_scores(1), with_scores(2)
+    assert_close(one, other)
+    assert first.best_epoch == second.best_epoch == 2
+    assert second.stopped_early
+    assert second.epochs == first.epochs == 4
+
+
+# -- stops and losses --------------------------------------------------------------------------------------------------
+
+
+def test_a_run_stopped_with_two_processes_goes_on_with_one_and_with_three(tmp_path):
+    whole, _ = fit(Sharing(), 1, tmp_path / "whole")
+
+    def ctrl_c(clock, record):
+        if clock.epoch == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    for name in ("one", "three"):
+        with pytest.raises(KeyboardInterrupt, match="interrupted in stage 'train', epoch 2, after step 4; resume"):
+            fit(Sharing(), 2, tmp_path / name, on_epoch=ctrl_c)
+    for name, devices in (("one", 1), ("three", 3)):
+        rest, result = fit(Sharing(), devices, tmp_path / name, resume=True)
+        assert_close(whole, rest)
+        assert result.resumed_from == 4
+        for mine, theirs in zip(losses(tmp_path / "whole"), losses(tmp_path / name), strict=True):
+            assert theirs == pytest.approx(mine, rel=1e-9)
+
+
+def test_a_dead_process_ends_the_others_with_a_message_and_a_whole_checkpoint(tmp_path):
+    whole, _ = fit(Sharing(), 1)
+    with pytest.raises(RankError) as error:
+        fit(Sharing("kill"), 3, tmp_path)
+    text = str(error.value)
+    assert text.startswith(
+        "process 1 of 3 (counted from 0) ended with signal SIGKILL, as where memory runs out, in stage"
+    )
+    assert f"after step 4; resume the run in {tmp_path} to go on, with another trainer.devices if need be" in text
+    assert CheckpointStore(tmp_path / "checkpoint").load().state.clock.step == 4
+    assert children_of_this_process() == []
+    rest, result = fit(Sharing(), 1, tmp_path, resume=True)
+    assert_close(whole, rest)  # with the buffer that the lost step had changed
+    assert result.resumed_from == 4
+
+
+def children_of_this_process():
+    listed = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(os.getpid())], capture_output=True, text=True)
+    return [line for line in listed.stdout.splitlines() if "gcl.train.helper" in line]
+
+
+def test_the_error_of_another_process_is_told(tmp_path):
+    with pytest.raises(RankError, match=r"process 1 of 2 .* failed: ValueError: a part of one's own went wrong, in st"):
+        fit(Sharing("raise"), 2)
+    with pytest.raises(NonFiniteError, match="the loss became nan in stage 'train', epoch 2, step 4"):
+        fit(Sharing("nan"), 2, tmp_path)
+    crash = CheckpointStore(tmp_path / "checkpoint").load("crash")
+    assert (crash.state.clock.rank, crash.state.clock.world) == (0, 1)
+
+
+def test_what_cannot_be_shared_is_refused_before_any_work():
+    with pytest.raises(ConfigError, match="TinyMethod does every step whole"):
+        fit(TinyMethod(), 2)
+    method = Sharing()
+    method.fail = lambda: None
+    with pytest.raises(ConfigError, match=r"a part cannot be pickled .*define its class in a module"):
+        fit(method, 2)
+    for devices in (0, 1.5, True):
+        with pytest.raises(ConfigError, match="devices must be"):
+            Trainer(devices=devices)
+    with pytest.raises(ConfigError, match=r"is one GPU and trainer\.devices=2 asks for several"):
+        Trainer(device="cuda:1", devices=2)
+
+
+# -- the command -------------------------------------------------------------------------------------------------------
+
+
+def gcl_command(*words, launcher=("-m", "gcl"), **environment):
+    return subprocess.run(
+        [sys.executable, *launcher, *map(str, words)],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env={**os.environ, **environment},
+        check=False,
+    )
+
+
+def test_torchrun_makes_one_run_that_the_command_goes_on_with(tmp_path):
+    settings = ("evaluate=false", "floors=false", "trainer.precision=64-true", "trainer.device=cpu")
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "gcl")
+    words = ("train", "grace", "karate", *settings, "trainer.epochs=3", "--seeds", "2", "--json")
+    done = gcl_command(*words, "--out", tmp_path / "two", launcher=torchrun)
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout)["runs"]) == 2  # one result on standard output
+    alone = gcl.pipeline(
+        "grace", "karate", **QUICK, trainer={"epochs": 3, "precision": "64-true", "device": "cpu"}, seeds=2
+    )
+    for seed in range(2):
+        two = CheckpointStore(tmp_path / "two" / f"seed-{seed}" / "checkpoint").load()
+        assert_close(dict(alone.runs[seed].method.state_dict()), dict(two.model))
+
+    again = gcl_command("train", "--resume", tmp_path / "two", "trainer.devices=1", "--json")
+    assert again.returncode == 0, again.stderr  # finished in two processes, and known to be so with one
+    wrong = gcl_command("train", "--resume", tmp_path / "two", "trainer.epochs=9")
+    assert wrong.returncode == 2
+    assert "takes no other settings than trainer.devices=N" in wrong.stderr
+
+
+def test_a_run_of_another_configuration_is_still_refused(tmp_path):
+    gcl.pipeline("grace", "karate", **QUICK, trainer={"epochs": 1, "device": "cpu"}, out=tmp_path / "run")
+    path = tmp_path / "run" / "config.yaml"
+    path.write_text(path.read_text().replace("epochs: 1", "epochs: 2"))
+    with pytest.raises(CheckpointError, match="config"):
+        gcl.resume(tmp_path / "run", devices=2)
