@@ -169,7 +169,8 @@ class Batch:
 
     ``index`` are the rows that the loss is about (``None`` = all): its anchors among all rows, or with ``index_only``
     everything that it sees, the others being there for the encoder. ``positives`` and ``negatives`` are index tensors
-    of recommenders.
+    of recommenders. ``all_rows`` is how many rows of ``index`` there are in all processes together, where each has a
+    part of its own: consecutive ones, process after process; ``None`` = all have the same batch.
     """
 
     graph: Graph
@@ -177,6 +178,7 @@ class Batch:
     positives: Tensor | None = None
     negatives: Tensor | None = None
     index_only: bool = False
+    all_rows: int | None = None
 
 
 @dataclass(frozen=True, eq=False)

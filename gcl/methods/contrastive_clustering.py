@@ -104,7 +104,7 @@ class ContrastiveClustering(DeepClustering):
             reconstruction_weight=reconstruction_weight,
         )
 
-    def check_shares(self) -> None:
+    def check_shares(self, parts: bool = False) -> None:
         """Each process encodes its share of the nodes; what costs little, of all of them, each takes whole."""
 
     def check(self, spec: GraphSpec) -> None:

@@ -124,10 +124,10 @@ class ContrastiveRecommender(Recommender):
         """Whether a lower loss is a better one."""
         return not self.contrast_weight or is_bounded(self.contrast)
 
-    def check_shares(self) -> None:
+    def check_shares(self, parts: bool = False) -> None:
         """Each process propagates the whole, and takes its share of the contrastive loss's anchors."""
         if not self.contrast_weight:
-            super().check_shares()
+            super().check_shares(parts)
         check_loss_shares(self, self.contrast)
 
     # -- before training ---------------------------------------------------------------------------------------------

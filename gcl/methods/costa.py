@@ -102,6 +102,8 @@ class COSTA(TwoView):
             raise ConfigError("a regulariser compares two graph views, and views='single' has one; use views='multi'")
         self.store(sketch_ratio=sketch_ratio, views=views, sketch_correlation=sketch_correlation)
 
+    takes_own_parts: ClassVar[bool] = False
+
     sketch_ratio: float
     views: Views
     sketch_correlation: float

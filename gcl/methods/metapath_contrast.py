@@ -151,7 +151,7 @@ class MetaPathContrast(Method):
         resolve("projector", self.projector)
         check_loss(self, self.loss, self.provides, spec.num_nodes[spec.target])
 
-    def check_shares(self) -> None:
+    def check_shares(self, parts: bool = False) -> None:
         """Each process encodes both views whole, and takes its share of the loss's anchors."""
         check_loss_shares(self, self.loss)
 

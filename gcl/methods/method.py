@@ -58,11 +58,14 @@ class Method(nn.Module):
                 "views, such as grace or csgcl"
             )
 
-    def check_shares(self) -> None:
+    def check_shares(self, parts: bool = False) -> None:
         """Refuses to share its steps out over several processes, before any work.
 
         A method that does shares reads ``rank`` and ``world`` of the clock in :meth:`training_step`: what it returns
         there, loss and parts, summed over the ranks, is what one process returns.
+
+        Args:
+            parts: whether it is trained on parts of the graph, of which processes may get different ones.
 
         Raises:
             ConfigError: with the reason. By default a method does its steps whole.

@@ -98,6 +98,8 @@ class ProGCL(TwoView):
         self.store(epoch_start=epoch_start, initial_weight=initial_weight, em_steps=em_steps, compat=compat)
         self._known: NegativeWeights | None = None
 
+    takes_own_parts: ClassVar[bool] = False
+
     epoch_start: int
     initial_weight: float
     em_steps: int

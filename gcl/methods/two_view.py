@@ -31,6 +31,7 @@ from gcl.methods.method import (
 )
 from gcl.methods.slow_copy import SlowCopy
 from gcl.ops.node_order import community_order, inverse_order, reorder_nodes
+from gcl.ops.rank_rows import gathered_rows
 
 NodeOrder = Literal["stored", "community"]
 Parts = Annotated[Any, Slot("augmenter", many=True)]
@@ -75,6 +76,7 @@ class TwoView(Method):
 
     embedding_names: ClassVar[tuple[str, ...] | None] = ("embedding",)
     provides: ClassVar[tuple[str, ...]] = ("epoch", "anchors", "node_weight", "clusters")
+    takes_own_parts: ClassVar[bool] = True  # whether processes may work on different parts of the graph
 
     augment: Mapping[str, Any]
     anchors: int | None
@@ -173,9 +175,22 @@ class TwoView(Method):
                 "or leave memory out"
             )
 
-    def check_shares(self) -> None:
-        """Each process draws both views and encodes them whole, and takes its share of the loss's anchors."""
+    def check_shares(self, parts: bool = False) -> None:
+        """Each process takes its share of the loss's anchors.
+
+        Both views it draws and encodes whole, or on its own part of the graph; then rows of all processes are keys.
+        """
         check_loss_shares(self, self.loss)
+        if parts and not self.takes_own_parts:
+            raise ConfigError(
+                f"{type(self).__name__} contrasts more than rows of nodes, which processes with different parts of the "
+                "graph do not have; leave out trainer.batch or trainer.devices"
+            )
+        if parts and self.subset is not None:
+            raise ConfigError(
+                "subset is of one part of the graph, and every process has its own; lower trainer.batch.batch_size, or "
+                "leave out trainer.devices"
+            )
 
     # -- once, before training ---------------------------------------------------------------------------------------
 
@@ -232,21 +247,24 @@ class TwoView(Method):
         """Draws both views, encodes and projects them, and takes the loss."""
         whole = batch.graph.node_id is None
         batch = self._in_order(batch)
-        views = self._views(batch.graph, streams, "augment", clock.stage_index, clock.epoch, clock.batch)
+        counters = (clock.stage_index, clock.epoch, clock.batch, *([clock.rank] if batch.all_rows else []))
+        views = self._views(batch.graph, streams, "augment", *counters)
         traced = self.regularizer_ is not None
         traces: tuple[list[LayerTrace], ...] = tuple([] for _ in views)
         z = tuple(
             self.encoder_(view, trace=trace if traced else None) for view, trace in zip(views, traces, strict=True)
         )  # each [N, d]
         subset = self._subset(batch, clock, streams)
-        h = tuple(self.projector_(rows) for rows in self.contrasted(z, subset, clock, streams))  # each [n, d]
+        h = tuple(self.projector_(rows) for rows in self.contrasted(z, subset, clock, streams))
+        h = self._of_all(h, batch, clock)  # each [n, d]
         whole_context = self.loss_context(batch, clock, streams, subset)
         context = own_anchors(whole_context, h[0], clock)
         if self.memory_ is None:
             loss = self.loss_(h[0], h[1], context=context)
         else:
-            keys = self._slow_projections(views, subset, clock, streams)
-            nodes = self._nodes(batch.graph, subset)
+            slow = self._of_all(self._slow_projections(views, subset, clock, streams), batch, clock)
+            keys = (slow[0], slow[1])
+            (nodes,) = self._of_all((self._nodes(batch.graph, subset),), batch, clock)
             context = dataclasses.replace(context, more_keys=self.memory_.keys(nodes))
             self._met = (nodes, keys)
             loss = (self.loss_(h[0], keys[1], context=context) + self.loss_(keys[0], h[1], context=context)) / 2
@@ -283,6 +301,8 @@ class TwoView(Method):
         if subset is not None:
             anchors, nodes = None, subset if nodes is None else nodes[subset]
         rows = graph.num_nodes if subset is None else subset.numel()
+        if batch.all_rows is not None and nodes is not None:
+            rows, (nodes,) = batch.all_rows, self._of_all((nodes,), batch, clock)
         candidates = rows if anchors is None else anchors.numel()
         if self.anchors is not None and self.anchors < candidates:
             generator = streams.generator("anchors", clock.stage_index, clock.epoch, clock.batch)
@@ -322,6 +342,12 @@ class TwoView(Method):
             augmenter(graph, generator=streams.generator(purpose, *counters, index, device=graph.device))
             for index, augmenter in enumerate(self.augmenters_)
         )
+
+    @staticmethod
+    def _of_all(rows: tuple[Tensor, ...], batch: Batch, clock: Clock) -> tuple[Tensor, ...]:
+        """The rows of all processes, where each has a part of its own."""
+        whole = batch.all_rows
+        return rows if whole is None else tuple(gathered_rows(part, whole, clock) for part in rows)
 
     def _subset(self, batch: Batch, clock: Clock, streams: Streams) -> Tensor | None:
         """The nodes that the loss runs on in this step, int64 ``[n]`` ascending; ``None`` = all."""

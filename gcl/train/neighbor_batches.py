@@ -10,6 +10,7 @@ from gcl.core.context import Batch, Clock
 from gcl.core.graph import Graph
 from gcl.core.streams import Streams
 from gcl.ops.neighbor_sampler import NeighborSampler, check_fanout
+from gcl.ops.rank_rows import own_rows
 from gcl.train.batches import check_size, shuffled
 
 
@@ -19,7 +20,7 @@ class NeighborBatches:
     The loss is about the nodes of the batch; their neighbours only feed the encoder. Hamilton, Ying, Leskovec:
     *Inductive Representation Learning on Large Graphs*, NeurIPS 2017, arXiv 1706.02216. An encoder that normalises by
     degree, as GCN does, sees the degrees of the sampled part. With ``fanout=[-1, -1, -1]`` two layers see all that
-    they see of the whole graph.
+    they see of the whole graph. Of several processes each takes its share of the batch with neighbours of its own.
 
     Args:
         batch_size: nodes of a batch, from 2; they are shared out evenly.
@@ -42,8 +43,15 @@ class NeighborBatches:
             self._sampler = (graph, NeighborSampler(graph.adjacency.with_ids(None), self.fanout))
         sampler, (name,) = self._sampler[1], graph.relations
         for number, seeds in enumerate(shuffled(graph.num_nodes, self.batch_size, clock, streams)):
-            counters = (clock.stage_index, clock.epoch, number)
+            shared = clock.world > 1 and seeds.numel() >= clock.world  # else every process takes the whole batch
+            own = own_rows(seeds, clock) if shared else seeds
+            counters = (clock.stage_index, clock.epoch, number, *([clock.rank] if shared else []))
             generator = streams.generator("neighbors", *counters, device=graph.device)
-            nodes, part = sampler(seeds.to(graph.device), generator=generator)
-            index = torch.arange(seeds.numel(), device=graph.device)
-            yield Batch(graph.part({graph.target: nodes}, {name: part}), index, index_only=True)
+            nodes, part = sampler(own.to(graph.device), generator=generator)
+            index = torch.arange(own.numel(), device=graph.device)
+            yield Batch(
+                graph.part({graph.target: nodes}, {name: part}),
+                index,
+                index_only=True,
+                all_rows=seeds.numel() if shared else None,
+            )

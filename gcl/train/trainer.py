@@ -285,7 +285,7 @@ class Trainer:
         """The method's stages with the trainer's settings where they leave them open."""
         method.check_batches(self.batch is not None)
         if max(self.devices, surroundings()[1]) > 1:
-            method.check_shares()
+            method.check_shares(self.batch is not None)
         if self.batch is not None and not callable(resolve("batch", self.batch)):
             raise ConfigError(
                 f"trainer.batch is called with a graph, a clock and streams, and {self.batch!r} cannot be; see "

@@ -24,7 +24,7 @@ class Sharing(Method):
         super().__init__()
         self.fail, self.gather = fail, gather
 
-    def check_shares(self):
+    def check_shares(self, parts=False):
         pass
 
     def build(self, spec=None, prepared=None):

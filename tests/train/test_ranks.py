@@ -45,9 +45,14 @@ def losses(folder):
 
 # -- the same result ---------------------------------------------------------------------------------------------------
 
+STILL = {"view1": {"edge": {"name": "edge_drop", "drop_prob": 0.0}, "feature": None}}
+STILL["view2"] = STILL["view1"]
+PARTS = {"augment": STILL, "trainer": {"batch": {"name": "neighbors", "batch_size": 12, "fanout": [-1, -1, -1]}}}
 CASES = {
     "grace": ("karate", {"loss": {"temperature": 0.4}}, 3),
     "csgcl": ("karate", {}, 2),
+    "grace, parts": ("karate", PARTS, 3),
+    "csgcl, parts": ("karate", {**PARTS, "anchors": 5, "memory": "recent"}, 2),
     "lightgcl": (None, {"embedding_dim": 4, "batch_size": 10000, "rank": 3, "num_layers": 2}, 3),
     "meow": (None, {"loss": {"num_clusters": [3]}}, 2),
     "pamc": ("digits", {"num_clusters": 10, "hidden_channels": [9], "pretrain_epochs": 1, "order": 2}, 3),
@@ -80,11 +85,15 @@ def data_for(name, folder):
 @pytest.mark.parametrize("name", CASES)
 def test_loss_and_gradients_are_those_of_one_process(name, tmp_path):
     dataset, settings, world = CASES[name]
+    trainer = {**SGD, **settings.get("trainer", {})}
+    settings = {**settings, "trainer": trainer}
+    name = name.partition(",")[0]
     dataset = data_for(name, tmp_path) if dataset is None else dataset
     weights, logs = [], []
     for devices in (1, world):
         out = tmp_path / str(devices)
-        result = gcl.pipeline(name, dataset, **settings, **QUICK, trainer={**SGD, "devices": devices}, out=out)
+        trainer["devices"] = devices
+        result = gcl.pipeline(name, dataset, **settings, **QUICK, out=out)
         weights.append(dict(result.runs[0].method.state_dict()))
         logs.append(list(records(out)))
     assert_close(weights[0], weights[1])  # after one step of plain gradient descent: every gradient
