@@ -20,6 +20,7 @@ from gcl.core.streams import Streams
 from gcl.methods.method import Method
 from gcl.train.batches import Batches
 from gcl.train.checkpoint import Checkpoint, CheckpointStore, TrainerState
+from gcl.train.fit_result import FitResult
 from gcl.train.interruption import Interruption
 from gcl.train.memory import peak_memory_bytes
 from gcl.train.metrics import MetricsLog
@@ -32,29 +33,6 @@ from gcl.train.stage import PlannedStage
 from gcl.train.weights import copy_weights, get_weights, load_weights
 
 RECORD_KEYS = ("stage", "epoch", "step", "loss", "lr", "validation", "timing")
-
-
-@dataclass(frozen=True)
-class FitResult:
-    """What became of a training run.
-
-    Args:
-        epochs, steps: done in all, over all stages and resumptions.
-        best_metric, best_epoch: of the weights selected in the last stage; ``None`` where the last ones are kept.
-        stopped_early: whether patience or the time limit ended a stage.
-        wall_time: seconds of training, over all resumptions.
-        peak_memory_bytes: of this process, see :func:`gcl.train.memory.memory_method`.
-        resumed_from: the step that training went on from; ``None`` = it began.
-    """
-
-    epochs: int
-    steps: int
-    best_metric: float | None
-    best_epoch: int | None
-    stopped_early: bool
-    wall_time: float
-    peak_memory_bytes: int | None
-    resumed_from: int | None
 
 
 @dataclass(eq=False, kw_only=True)

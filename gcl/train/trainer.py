@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -18,18 +17,17 @@ from gcl.core.graph_spec import GraphSpec
 from gcl.core.resolve import Slot, resolve
 from gcl.core.streams import Streams
 from gcl.methods.method import Method
-from gcl.train.checkpoint import Checkpoint, CheckpointStore, TrainerState
+from gcl.train.checkpoint import CheckpointStore, TrainerState
 from gcl.train.checks import check_choice, check_real, check_whole
-from gcl.train.device import DEVICE, default_dtype, find_device, make_fabric, own_device, place_graph
+from gcl.train.device import DEVICE, find_device, place_graph
+from gcl.train.fit_result import FitResult
 from gcl.train.interruption import Interruption
-from gcl.train.launch import hand_out, lend_a_hand, surroundings, together
-from gcl.train.loop import FitResult, Loop
-from gcl.train.memory import reset_peak_memory
+from gcl.train.launch import hand_out, lend_a_hand, together
 from gcl.train.metrics import MetricsLog
+from gcl.train.plan import plan_stages
 from gcl.train.progress import TrainingProgress
-from gcl.train.random_state import get_random_state, set_random_state
-from gcl.train.ranks import Ranks
 from gcl.train.stage import OptimizerName, PlannedStage, SchedulerName, Select
+from gcl.train.task import Task
 
 Precision = Literal["32-true", "64-true", "bf16-mixed"]
 
@@ -197,7 +195,7 @@ class Trainer:
         if resume and run_dir is None:
             raise ConfigError("resuming needs the run's folder; give run_dir")
         device = find_device(self.device)
-        stages = self._plan(method)
+        stages = plan_stages(self, method)
         if validate is None and any(stage.select == "validation" for stage in stages):
             raise ConfigError("trainer.select is 'validation', but nothing to validate on was given; use select=loss")
         store = log_file = checkpoint = None
@@ -215,7 +213,7 @@ class Trainer:
             state = checkpoint.state
         with ExitStack() as stack:
             ranks = stack.enter_context(together(self.devices, device))
-            task = Task(self, method, graph, streams, state, checkpoint, validates=validate is not None)
+            task = Task(self, method, graph, streams, state, checkpoint, validate is not None)
             if ranks.world > 1:
                 hand_out(task, ranks)
             log = None
@@ -223,8 +221,7 @@ class Trainer:
                 store.clean()
                 log = stack.enter_context(MetricsLog(log_file, state.metrics_bytes))
             total = sum(stage.epochs for stage in stages)
-            return self._run(
-                task,
+            return task.train(
                 ranks,
                 device,
                 store=store,
@@ -235,43 +232,13 @@ class Trainer:
                 on_epoch=on_epoch,
             )
 
-    def _run(self, task: Task, ranks: Ranks, device: torch.device, **outside: Any) -> FitResult:
-        """The loop, in this process."""
-        method, checkpoint = task.method, task.checkpoint
-        if checkpoint is not None and checkpoint.random is not None:
-            set_random_state(checkpoint.random)
-        if device.type == "cuda":
-            reset_peak_memory(device)
-        with default_dtype(self.dtype):
-            method.to(device)
-            if self.dtype == torch.float64:
-                method.double()
-            loop = Loop(
-                method=method,
-                graph=place_graph(task.graph, device, self.dtype),
-                streams=task.streams,
-                fabric=make_fabric(device, self.precision),
-                stages=self._plan(method),
-                checkpoint_every=self.checkpoint_every,
-                gradient_clip=self.gradient_clip,
-                max_seconds=math.inf if self.max_minutes is None else 60 * self.max_minutes,
-                state=task.state,
-                checkpoint=checkpoint,
-                random=get_random_state(),
-                batches=method.batches if self.batch is None else resolve("batch", self.batch),
-                validates=task.validates,
-                ranks=ranks,
-                **outside,
-            )
-            return loop.run()
-
     def check(self, method: Method) -> None:
         """Refuses settings that do not fit a method, before anything is prepared.
 
         Raises:
             ConfigError: such a setting.
         """
-        self._plan(method)
+        plan_stages(self, method)
 
     def batch_spec(self, spec: GraphSpec) -> GraphSpec:
         """The graph as large as a step may have it, for checks of what a loss needs."""
@@ -280,80 +247,6 @@ class Trainer:
             return spec
         least = min(size, spec.num_nodes[spec.target])
         return dataclasses.replace(spec, num_nodes={**spec.num_nodes, spec.target: least})
-
-    def _plan(self, method: Method) -> list[PlannedStage]:
-        """The method's stages with the trainer's settings where they leave them open."""
-        method.check_batches(self.batch is not None)
-        if max(self.devices, surroundings()[1]) > 1:
-            method.check_shares(self.batch is not None)
-        if self.batch is not None and not callable(resolve("batch", self.batch)):
-            raise ConfigError(
-                f"trainer.batch is called with a graph, a clock and streams, and {self.batch!r} cannot be; see "
-                "gcl.train.batches"
-            )
-        plan = []
-        for index, stage in enumerate(method.stages()):
-            where = f"of stage {stage.name!r}"
-            open_settings = ("epochs", "learning_rate", "weight_decay", "optimizer", "scheduler", "patience", "select")
-            own = {name: getattr(stage, name) for name in open_settings}
-            settings = {name: getattr(self, name) if value is None else value for name, value in own.items()}
-            check_whole(f"epochs {where}", settings["epochs"], 0)
-            check_real(f"learning_rate {where}", settings["learning_rate"], above=True)
-            check_real(f"weight_decay {where}", settings["weight_decay"])
-            check_choice(f"optimizer {where}", settings["optimizer"], get_args(OptimizerName))
-            check_choice(f"scheduler {where}", settings["scheduler"], get_args(SchedulerName))
-            check_whole(f"patience {where}", settings["patience"], 1, optional=True)
-            check_choice(f"select {where}", settings["select"], get_args(Select))
-            waits = settings["patience"] is not None and settings["select"] != "validation"
-            if not method.bounded_loss and (waits or settings["select"] == "loss"):
-                raise ConfigError(
-                    f"the loss of {type(method).__name__} has no lower bound, so a lower one is not better; leave out "
-                    "trainer.patience and select=loss, or set trainer.select=validation"
-                )
-            plan.append(
-                PlannedStage(
-                    index=index,
-                    name=stage.name,
-                    warmup_epochs=self.warmup_epochs,
-                    decay=self.decay,
-                    min_learning_rate=self.min_learning_rate,
-                    min_delta=self.min_delta,
-                    validate_every=self.validate_every,
-                    parameters=stage.parameters,
-                    init=stage.init,
-                    **settings,
-                )
-            )
-        return plan
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Task:
-    """What every process of a training needs."""
-
-    trainer: Trainer
-    method: Method
-    graph: Graph
-    streams: Streams
-    state: TrainerState
-    checkpoint: Checkpoint | None
-    validates: bool
-
-    def run(self, ranks: Ranks) -> None:
-        """Trains in a helper, which writes and shows nothing."""
-        device = own_device(find_device(self.trainer.device), ranks.rank)
-        with suppress(KeyboardInterrupt):  # the first process was stopped
-            self.trainer._run(
-                self,
-                ranks,
-                device,
-                store=None,
-                log=None,
-                interruption=Interruption(),
-                progress=TrainingProgress(0, show=False),
-                validate=None,
-                on_epoch=None,
-            )
 
 
 STATE_KEYS = {"data": "data_fingerprint", "prepared": "prepared_sha256", "config": "config_sha256"}
