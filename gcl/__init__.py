@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from gcl.data.load import load_dataset
     from gcl.run.certify import certify
     from gcl.run.cluster import cluster
+    from gcl.run.open_run import Run, open_run
     from gcl.run.pipeline import pipeline, resume
     from gcl.run.recommend import recommend
     from gcl.run.report import write_report
     from gcl.run.reproduce import reproduce
     from gcl.run.result import Result
-    from gcl.run.run_directory import Run, open_run
 
 _HOMES = {
     "Result": "gcl.run.result",
@@ -27,7 +27,7 @@ _HOMES = {
     "certify": "gcl.run.certify",
     "cluster": "gcl.run.cluster",
     "load_dataset": "gcl.data.load",
-    "open_run": "gcl.run.run_directory",
+    "open_run": "gcl.run.open_run",
     "pipeline": "gcl.run.pipeline",
     "recommend": "gcl.run.recommend",
     "reproduce": "gcl.run.reproduce",

@@ -58,8 +58,8 @@ def certify(
     if plot is not None:
         check_plot(plot)
     from gcl.run.certify import certify as run_certificates
+    from gcl.run.open_run import open_run
     from gcl.run.run_data import load_for_run
-    from gcl.run.run_directory import open_run
 
     opened = open_run(run)
     dataset = load_for_run(opened.settings, data, data_root=data_root, where=str(run))

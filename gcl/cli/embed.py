@@ -31,7 +31,7 @@ def embed(
     json: AsJson = False,
 ) -> None:
     """Embeddings of a trained run, also for a new graph; the training data need not be there."""
-    from gcl.run.run_directory import open_run
+    from gcl.run.open_run import open_run
 
     if out.suffix not in SUFFIXES:
         raise ConfigError(f"{out} must end in one of {', '.join(SUFFIXES)}")
@@ -44,18 +44,23 @@ def embed(
     which = name or next(iter(named))
     if data is None:
         embeddings, ids = named[which], opened.ids_of(which)
+        _write(out, embeddings, ids)
+        shape = tuple(embeddings.shape)
     else:
+        from gcl.data.stored_graph import is_stored_graph
         from gcl.run.run_data import load_for_run
 
         dataset = load_for_run(opened.settings, data, data_root=data_root)
-        made = opened.embed(dataset.graph).embeddings
-        if which not in made:
-            raise ConfigError(f"{which!r} is of the run's own graph alone; of another there is {', '.join(made)}")
-        embeddings = made[which]
-        own = dataset.other_ids.get(which, dataset.node_ids)
-        ids = own if own and len(own) == embeddings.shape[0] else [str(index) for index in range(embeddings.shape[0])]
-    _write(out, embeddings, ids)
-    record = {"out": str(out), "name": which, "n": embeddings.shape[0], "dimension": embeddings.shape[1]}
+        if out.suffix == ".npy" and is_stored_graph(data) and opened.embed_into(dataset.graph, out):
+            shape = (dataset.graph.num_nodes, named[which].shape[1])
+        else:
+            made = opened.embed(dataset.graph).embeddings
+            if which not in made:
+                raise ConfigError(f"{which!r} is of the run's own graph alone; of another there is {', '.join(made)}")
+            shape = tuple(made[which].shape)
+            own = dataset.other_ids.get(which, dataset.node_ids)
+            _write(out, made[which], own if own and len(own) == shape[0] else [str(index) for index in range(shape[0])])
+    record = {"out": str(out), "name": which, "n": shape[0], "dimension": shape[1]}
     if json:
         print_json(record)
         return

@@ -94,7 +94,7 @@ def _of_dataset(
     if graph.num_nodes != z.shape[0]:
         raise DataError(f"{data.name} has {graph.num_nodes} nodes, the embeddings {z.shape[0]} rows")
     if file.is_dir():
-        from gcl.run.run_directory import open_run
+        from gcl.run.open_run import open_run
 
         run = open_run(file)
         z = run.outputs.named(spec.get("embedding"))
@@ -120,7 +120,7 @@ def _evaluator(file: Path) -> dict[str, Any] | None:
     """The specification by which a run held links out, or ``None``."""
     if not file.is_dir():
         return None
-    from gcl.run.run_directory import open_run
+    from gcl.run.open_run import open_run
 
     found = [dict(spec) for spec in open_run(file).settings["evaluate"].values() if spec["name"] == LINKS]
     held_out = [spec for spec in found if spec.get("protocol") != "reconstruction"]

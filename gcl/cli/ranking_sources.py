@@ -64,7 +64,7 @@ def read_ranking(users: Path, items: Path | None, dataset: str | None, data_root
 def _of_run(folder: Path, dataset: str | None, data_root: Path | None) -> RankingSource:
     from gcl.core.context import Outputs
     from gcl.data.interactions import ITEM, USER
-    from gcl.run.run_directory import open_run
+    from gcl.run.open_run import open_run
 
     run = open_run(folder)
     place = run.directory.path

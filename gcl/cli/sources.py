@@ -38,7 +38,8 @@ def read_source(path: Path) -> Source:
     if not path.exists():
         raise DataError(f"{path} does not exist; give an embedding file or a run folder")
     if path.is_dir():
-        from gcl.run.run_directory import kind_of, open_run
+        from gcl.run.open_run import open_run
+        from gcl.run.run_directory import kind_of
 
         run = open_run(path)
         place = run.directory.path

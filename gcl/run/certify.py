@@ -9,9 +9,9 @@ from gcl.core.errors import ConfigError, DataError
 from gcl.core.streams import Streams
 from gcl.evaluate.compactness import Compactness, compactness
 from gcl.ops.propagation_bounds import Deletion
+from gcl.run.open_run import Run, open_run
 from gcl.run.result import Result
 from gcl.run.run_data import load_for_run
-from gcl.run.run_directory import Run, open_run
 
 
 def certify(

@@ -16,8 +16,8 @@ from gcl.core.errors import ConfigError, unknown
 from gcl.ops.top_items import top_items, top_items_by_embeddings
 from gcl.ops.unit_rows import unit_rows
 from gcl.run import run_directory as files
+from gcl.run.open_run import Run, open_run
 from gcl.run.result import Result
-from gcl.run.run_directory import Run, open_run
 
 Seen = Literal["all", "train", "none"]
 UnknownUser = Literal["error", "popular"]

@@ -15,8 +15,9 @@ from gcl.core.report import Report
 from gcl.data.dataset import Dataset
 from gcl.data.fingerprint import graph_fingerprint
 from gcl.run import run_directory as files
+from gcl.run.open_run import Run, open_run
 from gcl.run.run_data import load_for_run
-from gcl.run.run_directory import Run, RunDirectory
+from gcl.run.run_directory import RunDirectory
 from gcl.run.scoring import resolve_evaluators, split
 
 
@@ -77,7 +78,7 @@ def read_run(path: Path, name: str, data_root: str | Path | None, notes: list[st
     Raises:
         ConfigError, CheckpointError: no finished run.
     """
-    run, own = files.open_run(path), path / files.REPORT
+    run, own = open_run(path), path / files.REPORT
     if not own.is_file():
         raise ConfigError(f"{path} has no {files.REPORT}; let the run end, or go on by `gcl train --resume {path}`")
     record = files.read_json(own, keys=("method", "dataset", "scores", "paper", "runs", "settings", "environment"))

@@ -22,7 +22,7 @@ from gcl.data.metapath_options import MetaPathOptions, metapath_view
 from gcl.methods import heco, metapath_contrast
 from gcl.methods.heco import HeCo
 from gcl.methods.metapath_views import make_views
-from gcl.run.run_directory import open_run
+from gcl.run.open_run import open_run
 from gcl.run.settings import parse_overrides
 
 

@@ -18,8 +18,8 @@ from gcl.core.errors import ConfigError, DataError
 from gcl.data.load import load_dataset
 from gcl.methods.sgl import SGL
 from gcl.run import run_directory as files
+from gcl.run.open_run import open_run
 from gcl.run.recommend import similar_items
-from gcl.run.run_directory import open_run
 
 RECOMMENDERS = [name for name in names("method") if find_class("method", name).kind == "rec"]
 SMALL = {"lightgcl": {"rank": 3}, "lightgcl_paper": {"rank": 3}}

@@ -9,8 +9,8 @@ import torch
 import gcl
 from gcl.core.errors import ConfigError
 from gcl.data.load import load_dataset
+from gcl.run.open_run import open_run
 from gcl.run.run_data import load_for_run
-from gcl.run.run_directory import open_run
 from gcl.run.settings import experiment_file, read_yaml
 
 SMALL = {"trainer": {"epochs": 1}, "floors": False, "evaluate": False, "encoder": {"out_channels": 4}}
