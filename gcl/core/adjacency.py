@@ -5,12 +5,23 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from gcl.core.compressed import entries_of_rows, index_dtype, position_of, row_pointer, sort_rows, transposed
+from gcl.core.arc_lists import Duplicates, check_csr, sorted_arcs
+from gcl.core.compressed import (
+    Turned,
+    compacted,
+    entries_of_rows,
+    index_dtype,
+    inverse_of,
+    position_of,
+    row_pointer,
+    sort_rows,
+    transposed,
+)
 from gcl.core.errors import DataError
 
 
@@ -56,7 +67,7 @@ class Adjacency:
         shape: tuple[int, int],
         weight: Tensor | None = None,
         *,
-        duplicates: Literal["error", "sum", "first"] = "error",
+        duplicates: Duplicates = "error",
     ) -> Adjacency:
         """Builds the structure from a PyG ``edge_index`` (row 0 = source = column, row 1 = target = row).
 
@@ -69,39 +80,7 @@ class Adjacency:
         Raises:
             DataError: wrong shape or dtype, an index out of range, or a duplicate under ``duplicates="error"``.
         """
-        if edge_index.dim() != 2 or edge_index.shape[0] != 2:
-            raise DataError(f"edge_index must have shape [2, E], got {list(edge_index.shape)}")
-        if edge_index.is_floating_point() or edge_index.dtype in (torch.bool, torch.complex64, torch.complex128):
-            raise DataError(f"edge_index must hold integers, got {edge_index.dtype}; node ids are whole numbers from 0")
-        col, row = edge_index.long()
-        num_rows, num_cols = shape
-        for name, index, size in (("source", col, num_cols), ("target", row, num_rows)):
-            if index.numel() and int(index.min()) < 0:
-                raise DataError(f"edge_index has a negative {name} node id {int(index.min())}; ids start at 0")
-            if index.numel() and int(index.max()) >= size:
-                raise DataError(
-                    f"edge_index has {name} node id {int(index.max())}, out of range for {size} nodes "
-                    f"(valid: 0 to {size - 1}); give the right number of nodes or drop the edge"
-                )
-        if weight is not None and weight.shape != col.shape:
-            raise DataError(f"edge weights must have shape [{col.numel()}], got {list(weight.shape)}")
-        key = row * max(num_cols, 1) + col
-        key, order = torch.sort(key, stable=True)
-        weight = None if weight is None else weight[order]
-        if key.numel() > 1 and bool((key[1:] == key[:-1]).any()):
-            if duplicates == "error":
-                first = int(key[1:][key[1:] == key[:-1]][0])
-                source, target = first % num_cols, first // num_cols
-                raise DataError(
-                    f"edge {source} -> {target} is listed more than once; pass duplicates='sum' or 'first' to merge"
-                )
-            key, inverse, counts = torch.unique_consecutive(key, return_inverse=True, return_counts=True)
-            if duplicates == "sum":
-                base = torch.ones_like(inverse, dtype=torch.get_default_dtype()) if weight is None else weight
-                weight = torch.zeros(key.numel(), dtype=base.dtype, device=base.device).index_add_(0, inverse, base)
-            elif weight is not None:
-                weight = weight[torch.cumsum(counts, 0) - counts]
-        row, col = key // max(num_cols, 1), key % max(num_cols, 1)
+        row, col, weight = sorted_arcs(edge_index, shape, weight, duplicates)
         return cls.from_sorted(row, col, shape, weight)
 
     @classmethod
@@ -117,23 +96,7 @@ class Adjacency:
         Raises:
             DataError: wrong shape or dtype, a pointer that falls, a column out of range or out of order.
         """
-        for name, index in (("row_ptr", row_ptr), ("col", col)):
-            if index.dim() != 1 or index.dtype not in (torch.int32, torch.int64):
-                raise DataError(f"{name} must be a vector of int32 or int64, got {index.dtype} {list(index.shape)}")
-        num_rows, num_cols = shape
-        num_arcs = col.numel()
-        ends = row_ptr.numel() == num_rows + 1 and int(row_ptr[0]) == 0 and int(row_ptr[-1]) == num_arcs
-        if not ends or bool((row_ptr.diff() < 0).any()):
-            raise DataError(f"row_ptr must be {num_rows + 1} numbers that do not fall, from 0 to the {num_arcs} arcs")
-        if num_arcs and not 0 <= int(col.min()) <= int(col.max()) < num_cols:
-            raise DataError(f"col must be from 0 to {num_cols - 1}, got {int(col.min())} to {int(col.max())}")
-        ascends = col[1:] > col[:-1]
-        first = row_ptr[(row_ptr > 0) & (row_ptr < num_arcs)].long()  # of a row, whatever stands before it
-        ascends[first - 1] = True
-        if not bool(ascends.all()):
-            raise DataError("col must ascend inside each row, without repetition; use from_edge_index for other orders")
-        if weight is not None and weight.shape != col.shape:
-            raise DataError(f"weights must have shape [{num_arcs}], got {list(weight.shape)}")
+        check_csr(row_ptr, col, shape, weight)
         return cls._of(row_ptr, col, shape, weight)
 
     @classmethod
@@ -158,11 +121,12 @@ class Adjacency:
         weight: Tensor | None = None,
         edge_id: Tensor | None = None,
         keep: Tensor | None = None,
+        turned: Turned | None = None,
     ) -> Adjacency:
-        """Builds the transpose beside a valid CSR structure."""
+        """Builds the transpose beside a valid CSR structure, unless it is known (``turned``)."""
         dtype = index_dtype(col.numel(), shape)
         row_ptr, col = row_ptr.to(dtype), col.to(dtype)
-        t_row_ptr, t_col, t_perm = transposed(row_ptr, col, shape)
+        t_row_ptr, t_col, t_perm = transposed(row_ptr, col, shape) if turned is None else turned
         symmetric = shape[0] == shape[1] and torch.equal(row_ptr, t_row_ptr) and torch.equal(col, t_col)
         return cls(
             row_ptr=row_ptr,
@@ -175,6 +139,20 @@ class Adjacency:
             edge_id=edge_id,
             symmetric=symmetric,
             keep=keep,
+        )
+
+    def _with_values_of(
+        self, arc: Tensor, row_ptr: Tensor, col: Tensor, shape: tuple[int, int], turned: Turned | None = None
+    ) -> Adjacency:
+        """A valid CSR structure whose arcs are some of these, with their weights, ids and masks."""
+        return self._of(
+            row_ptr,
+            col,
+            shape,
+            None if self.weight is None else self.weight.index_select(0, arc),
+            arc if self.edge_id is None else self.edge_id.index_select(0, arc),
+            None if self.keep is None else self.keep.index_select(0, arc),
+            turned,
         )
 
     # -- reading -----------------------------------------------------------------------------------------------------
@@ -269,18 +247,13 @@ class Adjacency:
         return self._compacted(keep) if compact else dataclasses.replace(self, keep=keep)
 
     def _compacted(self, keep: Tensor) -> Adjacency:
-        dtype = self.col.dtype
-        kept = torch.zeros(self.num_arcs + 1, dtype=dtype, device=self.device)
-        torch.cumsum(keep, 0, out=kept[1:])  # kept[e] = kept arcs before e = new position of e
-        t_keep = keep[self.t_perm.long()]
-        t_kept = torch.zeros_like(kept)
-        torch.cumsum(t_keep, 0, out=t_kept[1:])
+        row_ptr, (t_row_ptr, t_col, t_perm) = compacted(self.row_ptr, (self.t_row_ptr, self.t_col, self.t_perm), keep)
         return Adjacency(
-            row_ptr=kept[self.row_ptr.long()],
+            row_ptr=row_ptr,
             col=self.col[keep],
-            t_row_ptr=t_kept[self.t_row_ptr.long()],
-            t_col=self.t_col[t_keep],
-            t_perm=kept[self.t_perm[t_keep].long()],
+            t_row_ptr=t_row_ptr,
+            t_col=t_col,
+            t_perm=t_perm,
             shape=self.shape,
             weight=None if self.weight is None else self.weight[keep],
             edge_id=self.arc_ids()[keep],
@@ -315,14 +288,8 @@ class Adjacency:
     def rows_of(self, rows: Tensor) -> Adjacency:
         """Some rows with all columns, in the order given, which may repeat; keeps ids. It reads those rows only."""
         row, arc = self.entries_of(rows)
-        return self._of(
-            row_pointer(row, rows.numel()),
-            self.col.index_select(0, arc),
-            (rows.numel(), self.shape[1]),
-            None if self.weight is None else self.weight.index_select(0, arc),
-            arc if self.edge_id is None else self.edge_id.index_select(0, arc),
-            None if self.keep is None else self.keep.index_select(0, arc),
-        )
+        col = self.col.index_select(0, arc)
+        return self._with_values_of(arc, row_pointer(row, rows.numel()), col, (rows.numel(), self.shape[1]))
 
     def entries_of(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """The stored arcs of some rows, one row after the other: position in ``rows`` and place here, int64 ``[e]``.
@@ -343,41 +310,23 @@ class Adjacency:
         """
         dtype = index_dtype(col.numel(), shape)
         row_ptr, col, turned, order = sort_rows(row_ptr.to(dtype), col.to(dtype), shape)
-        arc = arc.index_select(0, order)
-        t_row_ptr, t_col, t_perm = turned
-        symmetric = shape[0] == shape[1] and torch.equal(row_ptr, t_row_ptr) and torch.equal(col, t_col)
-        return Adjacency(
-            row_ptr=row_ptr,
-            col=col,
-            t_row_ptr=row_ptr if symmetric else t_row_ptr,
-            t_col=col if symmetric else t_col,
-            t_perm=t_perm,
-            shape=shape,
-            weight=None if self.weight is None else self.weight.index_select(0, arc),
-            edge_id=arc if self.edge_id is None else self.edge_id.index_select(0, arc),
-            symmetric=symmetric,
-            keep=None if self.keep is None else self.keep.index_select(0, arc),
-        )
+        return self._with_values_of(arc.index_select(0, order), row_ptr, col, shape, turned)
 
     def without_self_loops(self) -> Adjacency:
         """Drops the arcs from a node to itself."""
-        return (
-            self
-            if self.is_loop is None
-            else self._compacted(~self.is_loop if self.keep is None else ~self.is_loop & self.keep)
-        )
+        if self.is_loop is None:
+            return self
+        return self._compacted(~self.is_loop if self.keep is None else ~self.is_loop & self.keep)
 
     def t(self) -> Adjacency:
         """The transpose, without sorting. Its arcs carry the ids of the arcs that they are."""
         perm = self.t_perm.long()
-        inverse = torch.empty_like(self.t_perm)
-        inverse[perm] = torch.arange(self.num_arcs, dtype=self.t_perm.dtype, device=self.device)
         return Adjacency(
             row_ptr=self.t_row_ptr,
             col=self.t_col,
             t_row_ptr=self.row_ptr,
             t_col=self.col,
-            t_perm=inverse,
+            t_perm=inverse_of(self.t_perm),
             shape=(self.shape[1], self.shape[0]),
             weight=None if self.weight is None else self.weight[perm],
             edge_id=self.arc_ids()[perm],

@@ -54,9 +54,24 @@ def sort_rows(row_ptr: Tensor, col: Tensor, shape: tuple[int, int]) -> tuple[Ten
     """
     t_row_ptr, t_col, before = transposed(row_ptr, col, shape)
     row_ptr, col, perm = transposed(t_row_ptr, t_col, (shape[1], shape[0]))
-    t_perm = torch.empty_like(perm)
-    t_perm.scatter_(0, perm.long(), torch.arange(perm.numel(), dtype=perm.dtype, device=perm.device))
-    return row_ptr, col, (t_row_ptr, t_col, t_perm), before.index_select(0, perm)
+    return row_ptr, col, (t_row_ptr, t_col, inverse_of(perm)), before.index_select(0, perm)
+
+
+def inverse_of(perm: Tensor) -> Tensor:
+    """The permutation that undoes another."""
+    inverse = torch.empty_like(perm)
+    return inverse.scatter_(0, perm.long(), torch.arange(perm.numel(), dtype=perm.dtype, device=perm.device))
+
+
+def compacted(row_ptr: Tensor, turned: Turned, keep: Tensor) -> tuple[Tensor, Turned]:
+    """The row pointer and the transpose of the entries that are kept (boolean ``[E]``), without a sort."""
+    t_row_ptr, t_col, t_perm = turned
+    kept = torch.zeros(keep.numel() + 1, dtype=t_col.dtype, device=keep.device)
+    torch.cumsum(keep, 0, out=kept[1:])  # kept[e] = kept entries before e = new position of e
+    t_keep = keep[t_perm.long()]
+    t_kept = torch.zeros_like(kept)
+    torch.cumsum(t_keep, 0, out=t_kept[1:])
+    return kept[row_ptr.long()], (t_kept[t_row_ptr.long()], t_col[t_keep], kept[t_perm[t_keep].long()])
 
 
 def position_of(index: Tensor, size: int) -> Tensor:

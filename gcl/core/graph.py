@@ -220,6 +220,11 @@ class Graph:
             target=self.target,
         )
 
+    def whole(self) -> Graph:
+        """A part as a graph of its own: its nodes and arcs carry no ids into the graph that it was taken from."""
+        relations = {name: adjacency.with_ids(None) for name, adjacency in self.relations.items()}
+        return dataclasses.replace(self, relations=relations, node_id=None)
+
     def to(self, device: torch.device | str) -> Graph:
         """A copy on another device (this object if it is there already)."""
         if self.device == torch.device(device):

@@ -106,7 +106,7 @@ def dotted_key(cls: type, key: str, given: Mapping[str, Any] = {}, *, absent: bo
         given: specifications of its parts, where they are not the defaults.
         absent: look at the parts that are ``None`` in place of the others; of such a part any will do.
     """
-    hints = get_type_hints(cls.__init__, include_extras=True)  # type: ignore[misc]
+    hints = hints_of(cls)
     for name, parameter in _signature(cls).items():
         slot, spec = _slot_of(hints.get(name)), given.get(name, parameter.default)
         if slot is None or slot.many or _is_instance(spec) or (spec is None) != absent:
@@ -140,7 +140,7 @@ def _normalise(slot: str, spec: Any, preset: Any, where: str) -> Any:
     if base.get(NAME) is not None and find_class(slot, base[NAME]) is not cls:
         base = {}
     parameters = _signature(cls)
-    hints = get_type_hints(cls.__init__, include_extras=True)  # type: ignore[misc]
+    hints = hints_of(cls)
     for key in (*given, *base):
         if key != NAME and key not in parameters:
             inner = dotted_key(cls, key, {**base, **given}) or dotted_key(cls, key, {**base, **given}, absent=True)
@@ -239,6 +239,11 @@ def _signature(cls: type) -> dict[str, inspect.Parameter]:
     parameters = list(inspect.signature(cls).parameters.values())
     kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     return {parameter.name: parameter for parameter in parameters if parameter.kind not in kinds}
+
+
+def hints_of(cls: type) -> dict[str, Any]:
+    """The annotations of a constructor's arguments, slots among them."""
+    return get_type_hints(cls.__init__, include_extras=True)  # type: ignore[misc]  # it may be a subclass's
 
 
 # -- values against annotations --------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import numpy as np
 
 from gcl.core.errors import DataError
 from gcl.data.edge_blocks import EdgeBlock
+from gcl.data.npy_files import new_mapped_array, save_array, with_header
 
 ARC_BYTES = 64  # of an arc while it is sorted: ids, keys and order
 
@@ -30,6 +31,7 @@ class ArcFiles:
         self.directed = directed
         self.memory = memory
         self.weighted: bool | None = None
+        self.count = 0  # arcs so far, repeated ones among them
 
     def write(self, blocks: Iterable[EdgeBlock], num_nodes: int | None) -> tuple[int, int]:
         """Writes all arrays.
@@ -43,9 +45,10 @@ class ArcFiles:
 
         Raises:
             DataError: an id out of range, no edges, or an edge with two weights.
+            OSError: the disk is full.
         """
         spool = self.folder / "spool.tmp"
-        largest, count = -1, 0
+        largest = -1
         with open(spool, "wb") as stream:
             for block in blocks:
                 arcs = self._arcs(block)
@@ -57,29 +60,32 @@ class ArcFiles:
                             f"{num_nodes - 1}); give the right number of nodes or drop the edge"
                         )
                     largest = max(largest, high)
-                arcs.tofile(stream)
-                count += arcs.size
-        if not count:
-            raise DataError("the graph has no edges; a graph method needs at least one")
-        if num_nodes is None and largest >= max(1_000_000, 100 * count):
+                self.count += arcs.size
+                stream.write(arcs.data)
+        if num_nodes is None and largest >= max(1_000_000, 100 * self.count):
             raise DataError(
-                f"an edge names node {largest}, and there are {count} arcs; ids are positions from 0, so number the "
-                "nodes or give their number"
+                f"an edge names node {largest}, and there are {self.count} arcs; ids are positions from 0, so number "
+                "the nodes or give their number"
             )
         num_nodes = largest + 1 if num_nodes is None else num_nodes
-        num_arcs = self._sort(spool, count, num_nodes)
+        num_arcs = self._sort(spool, self.count, num_nodes)
+        if not num_arcs:
+            raise DataError("the graph has no edges; a graph method needs at least one")
         self._transpose(num_nodes, num_arcs)
         return num_nodes, num_arcs
 
+    @property
+    def disk_bytes(self) -> int:
+        """What the files of the arcs so far take at the worst: their records, and again while they are parted."""
+        return self.count * self._record.itemsize * (2 if self.count > self._room else 1)
+
     def _arcs(self, block: EdgeBlock) -> np.ndarray:
-        """A block as records of row, column and, where edges have them, weight; an edge of weight 0 is none."""
+        """A block as records of row, column and, where edges have them, weight."""
         source, target, weight = block
         if self.weighted is None:
             self.weighted = weight is not None
         if weight is not None:
             weight = weight.astype(np.float32)
-            kept = weight > 0
-            source, target, weight = source[kept], target[kept], weight[kept]
         ends = [(target, source)]
         if not self.directed:
             proper = source != target
@@ -93,6 +99,11 @@ class ArcFiles:
                 part["weight"] = weight[proper] if turned else weight
             at += row.size
         return arcs
+
+    @property
+    def _room(self) -> int:
+        """Arcs that there is memory for."""
+        return max(self.memory // ARC_BYTES, 1)
 
     @property
     def _record(self) -> np.dtype:
@@ -113,16 +124,16 @@ class ArcFiles:
         written = 0
         with open(self.folder / "col.raw", "wb") as cols, open(self.folder / "weight.raw", "wb") as weights:
             for number, part in enumerate(parts):
-                arcs = _merged(np.fromfile(part, dtype=self._record), num_nodes)
+                arcs = _merged(np.fromfile(part, dtype=self._record), num_nodes, self.directed)
                 part.unlink()
                 first, last = bounds[number], bounds[number + 1]
                 row_ptr[first + 1 : last + 1] = np.bincount(arcs["row"] - first, minlength=last - first)
-                arcs["col"].astype(dtype).tofile(cols)
+                cols.write(arcs["col"].astype(dtype).data)
                 if self.weighted:
-                    arcs["weight"].tofile(weights)
+                    weights.write(np.ascontiguousarray(arcs["weight"]).data)
                 written += arcs.size
         np.cumsum(row_ptr, out=row_ptr)
-        np.save(self.folder / "row_ptr.npy", row_ptr.astype(dtype))
+        save_array(self.folder / "row_ptr.npy", row_ptr.astype(dtype))
         with_header(self.folder / "col.raw", dtype, (written,))
         if self.weighted:
             with_header(self.folder / "weight.raw", np.float32, (written,))
@@ -132,7 +143,7 @@ class ArcFiles:
 
     def _ranges(self, spool: Path, count: int, num_nodes: int) -> list[int]:
         """Bounds of ranges of rows, each of which has no more arcs than there is memory for, if no row has."""
-        room = max(self.memory // ARC_BYTES, 1)
+        room = self._room
         if count <= room:
             return [0, num_nodes]
         degree = np.zeros(num_nodes, dtype=np.int64)
@@ -153,13 +164,13 @@ class ArcFiles:
     def _distribute(self, spool: Path, bounds: list[int], parts: list[Path]) -> None:
         """Every arc to the file of its range."""
         inner = np.array(bounds[1:-1])
-        for arcs in self._spooled(spool, max(self.memory // ARC_BYTES, 1)):
+        for arcs in self._spooled(spool, self._room):
             own = np.searchsorted(inner, arcs["row"], side="right")
             order = np.argsort(own, kind="stable")
             edges = np.searchsorted(own[order], np.arange(len(parts) + 1))
             for number in np.unique(own).tolist():
                 with open(parts[number], "ab") as stream:
-                    arcs[order[edges[number] : edges[number + 1]]].tofile(stream)
+                    stream.write(arcs[order[edges[number] : edges[number + 1]]].data)
         for part in parts:
             part.touch()
 
@@ -171,16 +182,16 @@ class ArcFiles:
         row_ptr = np.load(self.folder / "row_ptr.npy", mmap_mode="r")
         col = np.load(self.folder / "col.npy", mmap_mode="r")
         dtype = col.dtype
-        perm = np.lib.format.open_memmap(self.folder / "t_perm.npy", mode="w+", dtype=dtype, shape=(num_arcs,))
+        perm = new_mapped_array(self.folder / "t_perm.npy", dtype, (num_arcs,))
         t_row_ptr, t_col = row_ptr.astype(np.int64), None
-        room = max(self.memory // ARC_BYTES, 1)
+        room = self._room
         if self.directed:
             count = np.zeros(num_nodes, dtype=np.int64)
             for start in range(0, num_arcs, room):
                 count += np.bincount(col[start : start + room], minlength=num_nodes)
             t_row_ptr = np.concatenate([[0], np.cumsum(count)])
-            np.save(self.folder / "t_row_ptr.npy", t_row_ptr.astype(dtype))
-            t_col = np.lib.format.open_memmap(self.folder / "t_col.npy", mode="w+", dtype=dtype, shape=(num_arcs,))
+            save_array(self.folder / "t_row_ptr.npy", t_row_ptr.astype(dtype))
+            t_col = new_mapped_array(self.folder / "t_col.npy", dtype, (num_arcs,))
         free = t_row_ptr[:-1].copy()
         for start in range(0, num_arcs, room):
             own = np.asarray(col[start : start + room])
@@ -199,8 +210,8 @@ class ArcFiles:
                 array.flush()
 
 
-def _merged(arcs: np.ndarray, num_nodes: int) -> np.ndarray:
-    """Arcs in order of rows and columns, each once.
+def _merged(arcs: np.ndarray, num_nodes: int, directed: bool) -> np.ndarray:
+    """Arcs in order of rows and columns, each once; what then has the weight 0 is none.
 
     Raises:
         DataError: one has two weights.
@@ -209,24 +220,16 @@ def _merged(arcs: np.ndarray, num_nodes: int) -> np.ndarray:
     order = np.argsort(key, kind="stable")
     key, arcs = key[order], arcs[order]
     first = np.concatenate([[True], key[1:] != key[:-1]]) if key.size else np.zeros(0, dtype=bool)
-    if "weight" in (arcs.dtype.names or ()) and not first.all():
+    weighted = "weight" in (arcs.dtype.names or ())
+    if weighted and not first.all():
         differs = ~first
         differs[1:] &= arcs["weight"][1:] != arcs["weight"][:-1]
         if differs.any():
             at = int(differs.argmax())
+            arrow, mend = ("->", "") if directed else ("-", ", or say that edges are directed if directions differ")
             raise DataError(
-                f"the edge {arcs['col'][at]} - {arcs['row'][at]} has the weight {arcs['weight'][at - 1]:g} and the "
-                f"weight {arcs['weight'][at]:g}; keep one of them, or say that edges are directed"
+                f"the edge {arcs['col'][at]} {arrow} {arcs['row'][at]} has the weight {arcs['weight'][at - 1]:g} and "
+                f"the weight {arcs['weight'][at]:g}; keep one of them{mend}"
             )
-    return arcs[first]
-
-
-def with_header(raw: Path, dtype: np.dtype | type, shape: tuple[int, ...]) -> None:
-    """Turns a file of bare numbers into an ``.npy`` of the same name; it is copied once, some megabytes at a time."""
-    target = raw.with_suffix(".npy")
-    with open(target, "wb") as out, open(raw, "rb") as stream:
-        header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_2_0(out, header)
-        while block := stream.read(1 << 24):
-            out.write(block)
-    raw.unlink()
+    arcs = arcs[first]
+    return arcs[arcs["weight"] > 0] if weighted else arcs

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -12,12 +11,11 @@ import numpy as np
 from gcl.core.errors import DataError
 from gcl.data.cell_values import numbers, whole_numbers
 from gcl.data.parquet import open_parquet
+from gcl.data.table_blocks import table_blocks
 from gcl.data.table_columns import edge_places
-from gcl.data.table_header import is_header
 from gcl.data.tables import TEXT, Table
-from gcl.data.text_cells import CellBlock, read_blocks
+from gcl.data.text_cells import CellBlock
 
-HEAD = 50  # lines that are looked at to say what the columns are
 ROWS = 1 << 20  # of parquet at a time
 LARGEST_WEIGHT = float(np.finfo(np.float32).max)
 
@@ -46,14 +44,10 @@ def edge_blocks(path: Path) -> Iterator[EdgeBlock]:
 
 
 def _text_blocks(path: Path) -> Iterator[EdgeBlock]:
-    blocks = (block for block in read_blocks(path) if block.count.size)
-    first = next(blocks, None)
-    if first is None:
-        raise DataError(f"{path} is empty; write one edge a line")
-    head = first_table(path, first, "edges")
+    head, blocks = table_blocks(path, "edges", "one edge a line")
     ends, weights = edge_places(head)
     width = head.width
-    for block in itertools.chain([first.without_first_line() if head.header else first], blocks):
+    for block in blocks:
         start, end = block.table(width)
         source, target = (_positions(block, start[:, at], end[:, at]) for at in ends)
         weight = None
@@ -69,23 +63,6 @@ def _text_blocks(path: Path) -> Iterator[EdgeBlock]:
                     f"{path} line {int(block.line[at])} has the weight {cell!r}; weights are finite numbers from 0"
                 )
         yield EdgeBlock(source, target, weight)
-
-
-def first_table(path: Path, block: CellBlock, kind: str) -> Table:
-    """The first lines of a file as a table, with the header if they have one."""
-    rows, cell = [], 0
-    for count in block.count[:HEAD].tolist():
-        rows.append([block.text(cell + at) for at in range(count)])
-        cell += count
-    if len({*map(len, rows)}) > 1:
-        block.table(int(block.count[0]))  # says which line
-    lines = block.line[: len(rows)].tolist()
-    if not is_header(rows, kind):
-        return Table(path, None, rows, lines)
-    header = tuple(name.lower() for name in rows[0])
-    if len(rows) == 1:
-        raise DataError(f"{path} has a header and no line below it")
-    return Table(path, header, rows[1:], lines[1:])
 
 
 def _positions(block: CellBlock, start: np.ndarray, end: np.ndarray) -> np.ndarray:

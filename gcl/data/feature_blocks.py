@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,11 +9,12 @@ import numpy as np
 
 from gcl.core.errors import DataError
 from gcl.data.cell_values import numbers, whole_numbers
-from gcl.data.edge_blocks import check_column, first_table
+from gcl.data.edge_blocks import check_column
+from gcl.data.npy_files import mapped_array, new_mapped_array
 from gcl.data.parquet import open_parquet
+from gcl.data.table_blocks import table_blocks
 from gcl.data.table_columns import id_place
 from gcl.data.tables import TEXT
-from gcl.data.text_cells import read_blocks
 
 ENTRIES = 1 << 22  # at a time
 Block = tuple[np.ndarray | None, np.ndarray]  # node of each row, int64 [r], if a column says so; features [r, F]
@@ -50,28 +50,31 @@ def feature_blocks(path: Path) -> Iterator[Block]:
         row += len(values)
 
 
+def feature_array(path: Path) -> np.ndarray:
+    """The array of an ``.npy`` file of features ``[N, F]``, mapped into memory.
+
+    Raises:
+        DataError: unreadable, truncated, not two-dimensional, empty, or of something else than numbers.
+    """
+    array = mapped_array(path, "write numbers [N, F] with numpy.save")
+    if array.ndim != 2 or array.dtype.kind not in "biuf" or not array.size:
+        raise DataError(f"{path} must hold numbers [N, F], one row a node, got {array.dtype} {list(array.shape)}")
+    return array
+
+
 def _array_blocks(path: Path) -> Iterator[Block]:
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} is truncated or no .npy array ({error}); write it again") from None
-    if array.ndim != 2 or array.dtype.kind not in "biuf" or array.shape[1] == 0:
-        raise DataError(f"{path} must hold numbers [N, F], got {array.dtype} {list(array.shape)}")
+    array = feature_array(path)
     size = max(ENTRIES // array.shape[1], 1)
     for first in range(0, array.shape[0], size):
         yield None, np.asarray(array[first : first + size])
 
 
 def _text_blocks(path: Path) -> Iterator[Block]:
-    blocks = (block for block in read_blocks(path) if block.count.size)
-    first = next(blocks, None)
-    if first is None:
-        raise DataError(f"{path} is empty; write one row a node")
-    head = first_table(path, first, "features")
+    head, blocks = table_blocks(path, "features", "one row a node")
     own, columns = id_place(head.header, head.width, path)
     if not columns:
         raise DataError(f"{path} has an id column but no features; add a column or leave it out")
-    for block in itertools.chain([first.without_first_line() if head.header else first], blocks):
+    for block in blocks:
         start, end = block.table(head.width)
         nodes = None
         if own is not None:
@@ -120,6 +123,7 @@ def write_features(path: Path, target: Path, num_nodes: int) -> int:
 
     Raises:
         DataError: as :func:`feature_blocks`, another number of rows, or a node that is named twice or out of range.
+        OSError: the disk is full.
     """
     out: np.memmap | None = None
     seen = np.zeros(num_nodes, dtype=bool)
@@ -134,7 +138,7 @@ def write_features(path: Path, target: Path, num_nodes: int) -> int:
         seen[nodes] = True
         if out is None:
             shape = (num_nodes, values.shape[1])
-            out = np.lib.format.open_memmap(target, mode="w+", dtype=np.float32, shape=shape)
+            out = new_mapped_array(target, np.float32, shape)
         out[nodes] = values
     if out is None or not seen.all():
         raise DataError(f"{path} has features of {row} nodes, and the graph has {num_nodes}; give one row a node")

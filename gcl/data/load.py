@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gcl.core.errors import DataError, unknown
+from gcl.core.errors import ConfigError, DataError, unknown
 from gcl.core.graph import Graph
 from gcl.data.archive import graph_from_archive, read_npz
 from gcl.data.cards import COLLECTIONS, Card, read_card
@@ -76,8 +76,8 @@ def load_dataset(
 
     Raises:
         DataError: an unknown name, a missing or damaged file, or a bad value.
-        ConfigError: an unknown transform or setting, ``interactions`` for a source that has none, or a meta-path that
-            does not compose.
+        ConfigError: an unknown transform or setting, ``transform`` for interactions, ``interactions`` for a source that
+            has none, or a meta-path that does not compose.
     """
     if kind is not None and kind not in COLLECTIONS:
         raise DataError(unknown("collection", kind, COLLECTIONS))
@@ -100,6 +100,10 @@ def load_dataset(
     elif sparse is not None and graph.target in graph.features:
         graph = _with_features(graph, as_features(graph.features[graph.target], sparse=sparse))
     if graph.target not in graph.features:
+        if names and INTERACTION in graph.relations:
+            raise ConfigError(
+                f"transform={list(names)} changes features of nodes, which interactions do not have; leave it out"
+            )
         names = ()  # nothing to transform, so nothing is recorded
     graph = apply_transform(graph, names)
     if metapath is not None:

@@ -14,10 +14,11 @@ from gcl.core.errors import ConfigError, DataError, OutputError
 from gcl.core.files import sync_folder, write_json
 from gcl.data.arc_files import ArcFiles
 from gcl.data.edge_blocks import EdgeBlock, edge_blocks
-from gcl.data.feature_blocks import write_features
+from gcl.data.feature_blocks import feature_array, write_features
 from gcl.data.labels import as_labels, as_splits
 from gcl.data.node_files import at_line, look_up, read_table_or_array, within
 from gcl.data.node_labels import join_labels, join_splits
+from gcl.data.npy_files import NO_ROOM, save_array
 from gcl.data.stored_graph import FORMAT, RECORD
 from gcl.data.tables import Table
 
@@ -59,7 +60,7 @@ def store_graph(
     Raises:
         DataError: a value that cannot be; names file, line and mend.
         ConfigError: less than a megabyte of memory, or a number of nodes below 1.
-        OutputError: the folder exists or cannot be made.
+        OutputError: the folder exists or cannot be made, or the disk is full.
         MissingDependencyError: parquet without pyarrow.
     """
     if isinstance(memory, bool) or not isinstance(memory, int) or memory < 2**20:
@@ -80,11 +81,20 @@ def store_graph(
         place = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
     except OSError as error:
         raise OutputError(f"{target} cannot be written ({error.strerror}); choose another place") from error
+    arcs = ArcFiles(place, directed=directed, memory=memory)
     try:
-        _write(place, files, given, directed, num_nodes, memory, say)
+        _write(place, arcs, files, given, num_nodes, say)
         place.chmod(0o755)
         place.rename(target)
         sync_folder(target.parent)
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        needed = max(arcs.disk_bytes, sum(path.stat().st_size for path in place.iterdir()))
+        raise OutputError(
+            f"{target} cannot be written ({error.strerror}); it needs at least {needed / 2**30:.3g} GiB in "
+            f"{target.parent}, so make room there or choose another place"
+        ) from None
     finally:
         shutil.rmtree(place, ignore_errors=True)
     return target
@@ -92,24 +102,22 @@ def store_graph(
 
 def _write(
     place: Path,
+    arcs: ArcFiles,
     files: list[Path],
     given: dict[str, Path],
-    directed: bool,
     num_nodes: int | None,
-    memory: int,
     say: Callable[[str], None],
 ) -> None:
     features = given.get("features")
     if num_nodes is None and features is not None and features.suffix == ".npy":
-        num_nodes = int(np.load(features, mmap_mode="r", allow_pickle=False).shape[0])
-    arcs = ArcFiles(place, directed=directed, memory=memory)
+        num_nodes = int(feature_array(features).shape[0])
     num_nodes, num_arcs = arcs.write(_all_edges(files), num_nodes)
     say(f"{num_nodes:,} nodes, {num_arcs:,} arcs")
     record = {
         "format": FORMAT,
         "num_nodes": num_nodes,
         "num_arcs": num_arcs,
-        "directed": directed,
+        "directed": arcs.directed,
         "weighted": bool(arcs.weighted),
         "num_features": 0,
         "labels": "labels" in given,
@@ -124,11 +132,11 @@ def _write(
 
     if "labels" in given:
         found, names = join_labels(read_table_or_array(given["labels"], "labels"), num_nodes, rows)
-        np.save(place / "y.npy", as_labels(found, num_nodes).numpy())
+        save_array(place / "y.npy", as_labels(found, num_nodes).numpy())
         record["class_names"] = list(names)
     if "splits" in given:
         joined = join_splits(read_table_or_array(given["splits"], "splits"), num_nodes, rows)
-        np.save(place / "splits.npy", as_splits(joined, num_nodes).numpy())
+        save_array(place / "splits.npy", as_splits(joined, num_nodes).numpy())
     write_json(place / RECORD, record)
 
 

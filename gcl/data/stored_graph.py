@@ -7,13 +7,13 @@ import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from gcl.core.adjacency import Adjacency
 from gcl.core.errors import DataError
 from gcl.core.graph import Graph
+from gcl.data.npy_files import mapped_array
 
 RECORD = "graph.json"
 FORMAT = "gcl stored graph 1"
@@ -80,10 +80,7 @@ def read_stored_graph(path: str | os.PathLike[str]) -> tuple[Graph, dict[str, An
 
 def _mapped(path: Path, shape: tuple[int | None, ...], kinds: str) -> Tensor:
     """An array as a tensor on the pages of its file."""
-    try:
-        found = np.load(path, mmap_mode="c", allow_pickle=False)  # c: torch wants to be able to write
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} is missing or truncated ({error}); store the graph again") from None
+    found = mapped_array(path, "store the graph again")
     fits = len(shape) == found.ndim and all(want in (None, have) for want, have in zip(shape, found.shape, strict=True))
     if not fits or found.dtype.kind not in kinds:
         expected = ["any" if size is None else size for size in shape]

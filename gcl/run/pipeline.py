@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import warnings
 from collections.abc import Mapping
@@ -127,6 +128,8 @@ def configure(
         raise ConfigError(f"method must be a name, a Method class or a Method object, got {method!r}")
     preset = read_yaml(config) if isinstance(config, str | Path) else config
     data = load_dataset(dataset, kind=cls.kind, data_root=data_root, interactions=overrides.get("interactions"))
+    if data.graph.node_id is not None:  # nothing was fitted on what it is a part of
+        data = dataclasses.replace(data, graph=data.graph.whole())
     settings = settle(method, data.name, overrides=overrides, preset=preset)
     if settings["interactions"] != data.info.get("interactions") and settings["interactions"] is not None:
         # the settings of a shipped experiment or a file, which the name of the data was needed for
@@ -151,7 +154,9 @@ def configure(
     if not settings["evaluate"] and "select" not in asked and settings["trainer"]["select"] == "validation":
         settings["trainer"] = {**settings["trainer"], "select": "last"}  # what was shipped cannot be had
     settings["dataset"] = _dataset_reference(dataset, data)
-    settings["transform"] = list(data.info.get("transform", ()))
+    transform = list(data.info.get("transform", ()))
+    settings["transform_given"] = settings["transform"] == transform  # by the user or an experiment, not by the data
+    settings["transform"] = transform
     settings["data_root"] = None if data_root is None else str(Path(data_root).resolve())
     return settings, data
 

@@ -23,7 +23,7 @@ from gcl.data.transforms import transform_names
 # Keys of a configuration beside the arguments of the method.
 SETTINGS = ("seeds", "trainer", "evaluate", "floors", "interactions", "metapath", "transform")
 # What a file of settings may hold besides; a run's own config.yaml is such a file.
-RECORDED = ("method", "dataset", "paper", "note", "format", "data_root")
+RECORDED = ("method", "dataset", "paper", "note", "format", "data_root", "transform_given")
 RESERVED = (*SETTINGS, *RECORDED)
 HEAD_OPTIONS = ("steps", "learning_rate", "weight_decay", "num_probes")  # of a classifier's protocol
 
@@ -218,6 +218,8 @@ def _flat(preset: Mapping[str, Any], method: str, dataset: str | None) -> dict[s
     meant = flat.pop("dataset", None)
     if meant is not None and dataset is not None and meant != dataset and Path(meant).name != dataset:
         raise ConfigError(f"the configuration is for dataset {meant!r}, not {dataset!r}; leave the key out of the file")
+    if flat.pop("transform_given", None) is False:
+        flat.pop("transform", None)  # it came with the data of that run, and these have their own
     return flat
 
 

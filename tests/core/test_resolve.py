@@ -12,7 +12,7 @@ import pytest
 from gcl.core.classes import find_class, names
 from gcl.core.errors import ConfigError
 from gcl.core.registry import PARTS
-from gcl.core.resolve import Slot, describe, normalise, resolve, resolve_many
+from gcl.core.resolve import Slot, describe, hints_of, normalise, resolve, resolve_many
 from gcl.losses.infonce import InfoNCE
 
 
@@ -149,6 +149,14 @@ def test_an_object_without_stored_arguments_cannot_be_made_again():
     assert described["opaque"]
     with pytest.raises(ConfigError, match="cannot be made again"):
         normalise("loss", described)
+
+
+def test_hints_of_a_constructor_keep_its_slots():
+    class Holder:
+        def __init__(self, loss: Annotated[Any, Slot("loss")] = None, *, size: int = 3):
+            pass
+
+    assert hints_of(Holder) == {"loss": Annotated[Any, Slot("loss")], "size": int}
 
 
 def test_every_registered_class_is_there():

@@ -13,7 +13,7 @@ from strategies import edge_indices
 
 import gcl
 from gcl.core.adjacency import Adjacency
-from gcl.core.errors import ConfigError, DataError, GCLError, OutputError
+from gcl.core.errors import ConfigError, DataError, OutputError
 from gcl.data import arc_files
 from gcl.data.arc_files import ArcFiles
 from gcl.data.edge_blocks import EdgeBlock
@@ -36,7 +36,9 @@ def test_sorted_on_disk_equals_sorted_in_memory(tmp_path_factory, data):
         return
     directed, weighted = data.draw(st.booleans()), data.draw(st.booleans())
     code = edge_index.sort(0).values if not directed else edge_index  # one weight an edge, whichever way it is listed
-    weight = ((code[0] * 7 + code[1] * 3) % 5 + 1).double().numpy() / 4 if weighted else None
+    weight = ((code[0] * 7 + code[1] * 3 + 1) % 5).double().numpy() / 4 if weighted else None
+    if weighted and not weight.any():
+        return
     repeats = data.draw(st.lists(st.integers(0, edge_index.shape[1] - 1), max_size=5))
     order = np.array([*range(edge_index.shape[1]), *repeats])
     folder = tmp_path_factory.mktemp("arcs")
@@ -211,14 +213,35 @@ def test_a_folder_is_never_overwritten(tmp_path):
         store_graph(tmp_path / "raw" / "edgs.csv", tmp_path / "other")
 
 
-@pytest.mark.parametrize("damage", ["missing", "truncated", "shape", "format", "end"])
-def test_a_damaged_folder_is_one_sentence(tmp_path, damage):
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ("missing", r"t_perm\.npy cannot be read \(No such file or directory\); store the graph again"),
+        ("truncated", r"x\.npy is truncated or damaged \(360 bytes, its header says 368\); store the graph again"),
+        ("longer", r"x\.npy is truncated or damaged \(372 bytes, its header says 368\); store the graph again"),
+        ("shape", r"col\.npy holds int32 \[3\], expected \[80\]; store the graph again"),
+        ("type", r"x\.npy holds int32 \[20, 3\], expected \[20, 3\]; store the graph again"),
+        ("objects", r"x\.npy holds Python objects, which are not read; store the graph again"),
+        ("header", r"x\.npy is no \.npy array, or its header is damaged; store the graph again"),
+        ("end", r"row_ptr\.npy does not end with the 80 arcs; store the graph again"),
+        ("format", r"the format 'gcl stored graph 2', and this version reads 'gcl stored graph 1'; store it again"),
+    ],
+)
+def test_a_damaged_folder_is_one_sentence(tmp_path, damage, message):
     write(tmp_path / "raw")
     made = store_graph(tmp_path / "raw" / "edges.csv", tmp_path / "made", features=tmp_path / "raw" / "features.csv")
     if damage == "missing":
         (made / "t_perm.npy").unlink()
     elif damage == "truncated":
         (made / "x.npy").write_bytes((made / "x.npy").read_bytes()[:-8])
+    elif damage == "longer":
+        (made / "x.npy").write_bytes((made / "x.npy").read_bytes() + bytes(4))
+    elif damage == "header":
+        (made / "x.npy").write_bytes(bytes(8) + (made / "x.npy").read_bytes()[8:])
+    elif damage == "type":
+        np.save(made / "x.npy", np.zeros((20, 3), dtype=np.int32))
+    elif damage == "objects":
+        np.save(made / "x.npy", np.full((20, 3), None), allow_pickle=True)
     elif damage == "shape":
         np.save(made / "col.npy", np.zeros(3, dtype=np.int32))
     elif damage == "end":
@@ -226,7 +249,7 @@ def test_a_damaged_folder_is_one_sentence(tmp_path, damage):
     else:
         record = json.loads((made / "graph.json").read_text())
         (made / "graph.json").write_text(json.dumps({**record, "format": "gcl stored graph 2"}))
-    with pytest.raises(GCLError, match=r"again"):
+    with pytest.raises(DataError, match=f"{message}$"):
         load_dataset(made)
 
 
@@ -238,6 +261,38 @@ def test_the_adjacency_of_a_stored_graph_works_as_any(tmp_path):
     keep = torch.arange(found.num_arcs) % 3 > 0
     assert torch.equal(found.masked(keep, compact=True).to_dense(), expected.masked(keep, compact=True).to_dense())
     assert torch.equal(found.subgraph(torch.tensor([3, 9, 4])).to_dense(), expected.to_dense()[[3, 9, 4]][:, [3, 9, 4]])
+
+
+@pytest.mark.parametrize(
+    ("lines", "directed", "message"),
+    [
+        ("0,1,2\n1,0,1\n", False, "the edge 1 - 0 has the weight 1 and the weight 2; keep one of them, or say that "
+         "edges are directed if directions differ"),
+        ("0,1,2\n2,1,1\n0,1,1\n", True, "the edge 0 -> 1 has the weight 2 and the weight 1; keep one of them"),
+        ("0,1,2\n1,0,1\n1,2,1\n", True, None),
+        ("0,1,0\n1,2,1\n0,1,2\n", True, "the edge 0 -> 1 has the weight 0 and the weight 2; keep one of them"),
+        ("0,1,2\n1,2,1\n1,0,0\n", False, "the edge 1 - 0 has the weight 0 and the weight 2; keep one of them, or say "
+         "that edges are directed if directions differ"),
+        ("0,1,2\n1,2,1\n1,0,0\n", True, None),
+        ("0,1,0\n1,2,1\n0,1,0\n", False, None),
+    ],
+)  # fmt: skip
+def test_an_edge_has_one_weight_and_0_is_one(tmp_path, lines, directed, message):
+    """As in a folder of tables, and of arrays in memory."""
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    path = raw / ("arcs.csv" if directed else "edges.csv")
+    path.write_text("source,target,weight\n" + lines)
+    (raw / "features.csv").write_text("1\n2\n3\n")
+    options = {"directed": directed, "num_nodes": 3}
+    if message is None:
+        store_graph(path, tmp_path / "made", features=raw / "features.csv", **options)
+        same(load_dataset(tmp_path / "made").graph, load_dataset(raw).graph)
+        return
+    with pytest.raises(DataError, match=f"^{message}$"):
+        store_graph(path, tmp_path / "made", **options)
+    with pytest.raises(DataError, match="the weight"):
+        load_dataset(raw)
 
 
 def test_an_edge_without_weight_is_none_but_its_nodes_are_there(tmp_path):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from method_runs import ready
 
 from gcl.core.context import Batch, Clock
 from gcl.core.errors import ConfigError, DataError
-from gcl.core.streams import Streams
 from gcl.data.load import load_dataset
 from gcl.methods.costa import COSTA
 from gcl.methods.gca import GCA
@@ -16,14 +16,6 @@ from gcl.ops import gaussian_sketch as sketches
 from gcl.ops.gaussian_sketch import gaussian_sketch
 
 SMALL = {"encoder": {"name": "gcn", "out_channels": 8}, "projector": {"name": "mlp", "hidden_channels": 8}}
-
-
-def ready(method, graph, seed=0):
-    streams = Streams(seed)
-    prepared = method.prepare(graph, streams)
-    with streams.scope("init"):
-        method.build(graph.spec, prepared)
-    return method, streams
 
 
 @pytest.fixture

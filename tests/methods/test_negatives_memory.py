@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import signal
-
 import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from method_runs import interrupted
 from torch import nn
 
 import gcl
@@ -190,22 +188,12 @@ def test_methods_train_with_a_memory_on_parts_and_on_subsets(method, memory):
         assert bool(result.runs[0].outputs.main.isfinite().all())
 
 
-def test_a_run_with_a_memory_resumes_bit_for_bit(tmp_path, monkeypatch):
+def test_a_run_with_a_memory_resumes_bit_for_bit(tmp_path):
     trainer = {"epochs": 3, "batch": {"name": "neighbors", "batch_size": 10, "fanout": [3, 3]}}
     settings = {"memory": {"name": "recent", "size": 15}, "trainer": trainer, "floors": False, "evaluate": False}
     whole = gcl.pipeline("grace", "karate", out=tmp_path / "whole", **settings)
-    step, seen = GRACE.training_step, []
-
-    def interrupted(self, batch, clock, streams):
-        seen.append(clock)
-        if len(seen) == 7:
-            os.kill(os.getpid(), signal.SIGINT)
-        return step(self, batch, clock, streams)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(GRACE, "training_step", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            gcl.pipeline("grace", "karate", out=tmp_path / "broken", **settings)
+    with interrupted(GRACE, at=7):
+        gcl.pipeline("grace", "karate", out=tmp_path / "broken", **settings)
     resumed = gcl.resume(tmp_path / "broken")
     assert torch.equal(resumed.runs[0].outputs.main, whole.runs[0].outputs.main)
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from method_runs import ready
 
 import gcl
 from gcl.core.context import Batch, Clock
 from gcl.core.errors import ConfigError
-from gcl.core.streams import Streams
 from gcl.data.load import load_dataset
 from gcl.methods.progcl import POINTS, ProGCL
 from gcl.ops.beta_mixture import BetaMixture
@@ -16,14 +16,6 @@ from gcl.ops.node_order import reorder_nodes
 from gcl.run.pipeline import resume
 
 SMALL = {"encoder": {"name": "gcn", "out_channels": 8}, "projector": {"name": "mlp", "hidden_channels": 8}}
-
-
-def ready(method, graph, seed=0):
-    streams = Streams(seed)
-    prepared = method.prepare(graph, streams)
-    with streams.scope("init"):
-        method.build(graph.spec, prepared)
-    return method, streams
 
 
 @pytest.fixture

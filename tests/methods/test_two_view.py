@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from method_runs import ready
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch_geometric.nn import GCNConv
 
@@ -18,14 +19,6 @@ from gcl.methods.two_view import TwoView
 from gcl.regularizers.regularizer import Regularizer
 
 SMALL = {"encoder": {"name": "gcn", "out_channels": 8}, "projector": {"name": "mlp", "hidden_channels": 8}}
-
-
-def ready(method, graph, seed=0):
-    streams = Streams(seed)
-    prepared = method.prepare(graph, streams)
-    with streams.scope("init"):
-        method.build(graph.spec, prepared)
-    return method, streams
 
 
 @pytest.fixture

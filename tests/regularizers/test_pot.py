@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import warnings
 
+import method_runs
 import pytest
 import torch
 import torch.nn.functional as F
@@ -41,10 +42,7 @@ MODES = ("reference", "target", "relaxed", "certified")
 
 
 def ready(method, graph, seed=0, dtype=torch.float64):
-    streams = Streams(seed)
-    prepared = method.prepare(graph, streams)
-    with streams.scope("init"):
-        method.build(graph.spec, prepared)
+    method, streams = method_runs.ready(method, graph, seed)
     return method.to(dtype), streams
 
 

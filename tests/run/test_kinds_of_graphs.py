@@ -8,7 +8,9 @@ import torch
 
 import gcl
 from gcl.core.classes import find_class, names
+from gcl.data.dataset import Dataset
 from gcl.data.from_arrays import from_arrays
+from gcl.data.load import load_dataset
 
 METHODS = [name for name in names("method") if find_class("method", name).kind in ("node", "cluster")]
 NUM_NODES = 24
@@ -77,3 +79,17 @@ def test_an_undirected_graph_is_a_directed_one_with_both_arcs(method):
     once = torch.unique(torch.sort(edge_index, dim=0).values, dim=1)
     both = torch.unique(torch.cat([once, once.flip(0)], dim=1), dim=1)
     assert same(run(method, from_arrays(once, x, y)), run(method, from_arrays(both, x, y, directed=True)))
+
+
+def test_a_part_of_a_graph_is_a_graph_of_its_own():
+    graph = load_dataset("karate").graph
+    part = graph.subgraph(torch.tensor([33, 32, 30, 8, 2, 0, 1, 3]))
+    own = from_arrays(part.adjacency.edge_index(), part.x)
+    for method in ("grace", "csgcl"):  # the second has scores of arcs and of nodes
+        expected = gcl.pipeline(method, own, trainer={"epochs": 2}, evaluate=False).outputs.main
+        for source in (part, Dataset("part", part)):
+            found = gcl.pipeline(method, source, trainer={"epochs": 2}, evaluate=False).outputs.main
+            assert torch.equal(found, expected)
+    assert part.node_id is not None
+    assert part.whole().node_id is None
+    assert part.whole().adjacency.edge_id is None

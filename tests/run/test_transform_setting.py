@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import scipy.sparse
 import torch
@@ -81,6 +83,43 @@ def test_interactions_that_are_given_again_are_split_again(tmp_path):
     run = gcl.pipeline("lightgcn", matrix, interactions={"seed": 5}, out=tmp_path / "run", **small)
     again = gcl.resume(tmp_path / "run", dataset=matrix)
     assert torch.equal(run.runs[0].outputs.main, again.runs[0].outputs.main)
+
+
+def test_a_configuration_does_not_carry_what_came_with_the_data_to_other_data(tmp_path):
+    graph = load_dataset("karate").graph
+    other = dataclasses.replace(graph, features={"node": 2 * graph.x})
+    loaded = load_dataset(graph, transform="binarize")
+    came = gcl.pipeline("grace", loaded, out=tmp_path / "came", **SMALL)
+    asked = gcl.pipeline("grace", graph, transform="binarize", out=tmp_path / "asked", **SMALL)
+    assert came.settings["transform"] == asked.settings["transform"] == ["binarize"]
+    for config in (tmp_path / "came" / "config.yaml", came.settings):
+        assert gcl.pipeline("grace", other, config=config).settings["transform"] == []
+        again = gcl.pipeline("grace", loaded, config=config)
+        assert torch.equal(again.outputs.main, came.outputs.main)
+    config = tmp_path / "came" / "config.yaml"
+    assert gcl.pipeline("grace", other, config=config, transform="binarize").settings["transform"] == ["binarize"]
+    config = tmp_path / "asked" / "config.yaml"
+    for name in ("second", "third"):  # what a user asked for is a setting, also the second time
+        result = gcl.pipeline("grace", other, config=config, out=tmp_path / name)
+        assert result.settings["transform"] == ["binarize"]
+        config = tmp_path / name / "config.yaml"
+    written = {**SMALL, "evaluate": {}, "transform": "binarize"}
+    assert gcl.pipeline("grace", other, config=written).settings["transform"] == ["binarize"]
+
+
+@pytest.mark.parametrize("transform", ["binarize", ["row_normalize", "binarize"]])
+def test_interactions_have_no_features_to_transform(transform):
+    message = r"^transform=\[.*'binarize'\] changes features of nodes, which interactions do not have; leave it out$"
+    for source in ("rec/davis", load_dataset("rec/davis"), load_dataset("rec/davis").graph):
+        with pytest.raises(ConfigError, match=message):
+            load_dataset(source, transform=transform)
+    small = {"trainer": {"epochs": 1}, "floors": False, "evaluate": False, "embedding_dim": 4}
+    with pytest.raises(ConfigError, match=message):
+        gcl.pipeline("lightgcn", "rec/davis", transform=transform, **small)
+    with pytest.raises(ConfigError, match=message):
+        gcl.pipeline("lightgcn", "rec/davis", config={**small, "evaluate": {}, "transform": transform})
+    for nothing in ([], None, "none"):
+        assert gcl.pipeline("lightgcn", "rec/davis", transform=nothing, **small).settings["transform"] == []
 
 
 def test_a_loaded_dataset_stays_as_it_is_where_only_a_shipped_experiment_says_otherwise(data_root, monkeypatch):

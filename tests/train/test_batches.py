@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import signal
-
 import pytest
 import torch
 import torch.nn.functional as F
+from method_runs import interrupted, ready
 
 import gcl
 from gcl.core.adjacency import Adjacency
@@ -44,14 +42,6 @@ def graph():
 
 def epoch(source, graph, number=1, seed=0):
     return list(source(graph, Clock("train", number), Streams(seed)))
-
-
-def ready(method, graph, seed=0):
-    streams = Streams(seed)
-    prepared = method.prepare(graph, streams)
-    with streams.scope("init"):
-        method.build(graph.spec, prepared)
-    return method, streams
 
 
 def same_arcs(part, graph):
@@ -289,21 +279,11 @@ def test_sparse_features_go_along():
             assert torch.equal(part.t().to_dense(), part.to_dense().t())
 
 
-def test_a_run_stopped_inside_an_epoch_resumes_bit_for_bit(tmp_path, monkeypatch):
+def test_a_run_stopped_inside_an_epoch_resumes_bit_for_bit(tmp_path):
     settings = {"trainer": {"epochs": 3, "batch": SOURCES[0]}, "floors": False, "evaluate": False}
     whole = gcl.pipeline("csgcl", "karate", out=tmp_path / "whole", **settings)
-    step, seen = CSGCL.training_step, []
-
-    def interrupted(self, batch, clock, streams):
-        seen.append(clock)
-        if len(seen) == 6:
-            os.kill(os.getpid(), signal.SIGINT)
-        return step(self, batch, clock, streams)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(CSGCL, "training_step", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            gcl.pipeline("csgcl", "karate", out=tmp_path / "broken", **settings)
+    with interrupted(CSGCL, at=6) as seen:
+        gcl.pipeline("csgcl", "karate", out=tmp_path / "broken", **settings)
     assert (seen[-1].epoch, seen[-1].batch) == (2, 1)
     resumed = gcl.resume(tmp_path / "broken")
     assert torch.equal(resumed.runs[0].outputs.main, whole.runs[0].outputs.main)
