@@ -208,6 +208,16 @@ class ArcFiles:
         for array in (perm, t_col):
             if array is not None:
                 array.flush()
+        if t_col is not None and np.array_equal(row_ptr, t_row_ptr):
+            same = all(
+                np.array_equal(col[start : start + room], t_col[start : start + room])
+                for start in range(0, num_arcs, room)
+            )
+            if same:  # every edge has its reverse, as where edges have no direction
+                self.directed = False
+                del t_col
+                for name in ("t_row_ptr", "t_col"):
+                    (self.folder / f"{name}.npy").unlink()
 
 
 def _merged(arcs: np.ndarray, num_nodes: int, directed: bool) -> np.ndarray:

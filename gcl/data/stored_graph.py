@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -79,10 +80,25 @@ def read_stored_graph(path: str | os.PathLike[str]) -> tuple[Graph, dict[str, An
 
 
 def _mapped(path: Path, shape: tuple[int | None, ...], kinds: str) -> Tensor:
-    """An array as a tensor on the pages of its file."""
+    """An array as a tensor on the pages of its file, which it says in ``mapped_from``."""
     found = mapped_array(path, "store the graph again")
     fits = len(shape) == found.ndim and all(want in (None, have) for want, have in zip(shape, found.shape, strict=True))
     if not fits or found.dtype.kind not in kinds:
         expected = ["any" if size is None else size for size in shape]
         raise DataError(f"{path} holds {found.dtype} {list(found.shape)}, expected {expected}; store the graph again")
-    return torch.from_numpy(found)
+    return _tensor(path, found)
+
+
+def mapped_again(path: str) -> Tensor:
+    """The array of a stored graph that another process has mapped.
+
+    Raises:
+        DataError: the file is not here.
+    """
+    return _tensor(Path(path), mapped_array(Path(path), "put the stored graph where every process finds it"))
+
+
+def _tensor(path: Path, found: np.ndarray) -> Tensor:
+    tensor = torch.from_numpy(found)
+    tensor.mapped_from = str(path.resolve())  # type: ignore[attr-defined]
+    return tensor

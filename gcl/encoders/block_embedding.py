@@ -17,6 +17,7 @@ from gcl.core.adjacency import Adjacency
 from gcl.core.errors import ConfigError, DataError, OutputError
 from gcl.core.files import atomic_write
 from gcl.core.graph import Graph
+from gcl.data.npy_files import new_mapped_array
 from gcl.encoders.affine_stack import AffineStack
 from gcl.encoders.encoder import Encoder, in_channels_of
 from gcl.encoders.gcn import GCN
@@ -90,7 +91,7 @@ def embed_by_blocks(encoder: Encoder, graph: Graph, path: str | os.PathLike[str]
 def _new(path: Path, shape: tuple[int, int]) -> Any:
     """An array of zeros on disk."""
     try:
-        return np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+        return new_mapped_array(path, np.float32, shape)
     except OSError as error:
         raise OutputError(f"{path} of {shape[0]} by {shape[1]} numbers cannot be made ({error}); make room") from error
 

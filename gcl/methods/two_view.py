@@ -29,7 +29,7 @@ from gcl.methods.method import (
     own_anchors,
     projected_channels,
 )
-from gcl.methods.slow_copy import SlowCopy
+from gcl.methods.remembered import Remembered
 from gcl.ops.node_order import community_order, inverse_order, reorder_nodes
 from gcl.ops.rank_rows import gathered_rows
 
@@ -125,8 +125,7 @@ class TwoView(Method):
             memory=memory,
             node_order=node_order,
         )
-        self.memory_: Any = None
-        self._met: tuple[Tensor, tuple[Tensor, Tensor]] | None = None  # nodes of the step and their projections
+        self.remembered_: Remembered | None = None
         self.regularizer_state_ = {}
         self._reordered: tuple[Graph, Graph] | None = None  # the last graph as it came, and in the order of training
 
@@ -236,9 +235,9 @@ class TwoView(Method):
         self.register_buffer("clusters_", prepared.tensors.get("community"), persistent=False)
         self.register_buffer("node_order_", prepared.tensors.get("node_order"), persistent=False)
         if self.memory is not None:
-            num_nodes = spec.num_nodes[spec.target]
-            self.memory_ = resolve("memory", self.memory).build(channels, num_nodes, self.clusters_, self.node_weight_)
-            self.slow_ = SlowCopy(self.encoder_, self.projector_)
+            memory = resolve("memory", self.memory)
+            memory.build(channels, spec.num_nodes[spec.target], self.clusters_, self.node_weight_)
+            self.remembered_ = Remembered(memory, self.encoder_, self.projector_)
         return self
 
     # -- training ----------------------------------------------------------------------------------------------------
@@ -255,19 +254,19 @@ class TwoView(Method):
             self.encoder_(view, trace=trace if traced else None) for view, trace in zip(views, traces, strict=True)
         )  # each [N, d]
         subset = self._subset(batch, clock, streams)
-        h = tuple(self.projector_(rows) for rows in self.contrasted(z, subset, clock, streams))
-        h = self._of_all(h, batch, clock)  # each [n, d]
+
+        def contrasted(rows: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            return self.contrasted(rows, subset, clock, streams)
+
+        h = self._of_all(tuple(self.projector_(rows) for rows in contrasted(z)), batch, clock)  # each [n, d]
         whole_context = self.loss_context(batch, clock, streams, subset)
         context = own_anchors(whole_context, h[0], clock)
-        if self.memory_ is None:
+        if self.remembered_ is None:
             loss = self.loss_(h[0], h[1], context=context)
         else:
-            slow = self._of_all(self._slow_projections(views, subset, clock, streams), batch, clock)
-            keys = (slow[0], slow[1])
+            slow = self._of_all(self.remembered_.project(views, contrasted), batch, clock)
             (nodes,) = self._of_all((self._nodes(batch.graph, subset),), batch, clock)
-            context = dataclasses.replace(context, more_keys=self.memory_.keys(nodes))
-            self._met = (nodes, keys)
-            loss = (self.loss_(h[0], keys[1], context=context) + self.loss_(keys[0], h[1], context=context)) / 2
+            loss = self.remembered_.contrast(self.loss_, h, slow, nodes, context)
         loss = one_number(loss, self.loss_)
         parts = {}
         if self.regularizer_ is not None:
@@ -278,7 +277,7 @@ class TwoView(Method):
                 projections=h,
                 traces=traces,
                 encoder=self.encoder_,
-                index=_rows_of_anchors(whole_context.anchors, subset),
+                index=subset if batch.all_rows else _rows_of_anchors(whole_context.anchors, subset),
                 clock=clock,
                 prepared=self.regularizer_state_,
                 streams=streams,
@@ -314,11 +313,9 @@ class TwoView(Method):
         return LossContext(epoch=clock.epoch, anchors=anchors, node_weight=weight, clusters=clusters)
 
     def after_step(self, clock: Clock) -> None:
-        """Remembers the nodes of the step, and moves the slow copy."""
-        if self._met is not None:
-            self.memory_.put(*self._met)
-            self._met = None
-            self.slow_.follow(self.encoder_, self.projector_, momentum=self.memory_.momentum)
+        """Remembers the nodes of the step, where there is a memory."""
+        if self.remembered_ is not None:
+            self.remembered_.after_step(self.encoder_, self.projector_)
 
     def outputs(self, graph: Graph) -> Outputs:
         """Encoder embeddings of the unperturbed graph, without the projector, ``[N, d]``."""
@@ -358,16 +355,6 @@ class TwoView(Method):
         generator = streams.generator("subset", clock.stage_index, clock.epoch, clock.batch)
         chosen = _choose(candidates, size, generator).to(batch.graph.device)
         return chosen if among is None else among[chosen]
-
-    @torch.no_grad()
-    def _slow_projections(
-        self, views: tuple[View, ...], subset: Tensor | None, clock: Clock, streams: Streams
-    ) -> tuple[Tensor, Tensor]:
-        """Both views as the slow copy sees them, ``[n, d]`` each."""
-        encoder, projector = self.slow_.copies_
-        z = tuple(encoder(view) for view in views)
-        first, second = (projector(rows) for rows in self.contrasted(z, subset, clock, streams))
-        return first, second
 
     @staticmethod
     def _nodes(graph: Graph, subset: Tensor | None) -> Tensor:

@@ -266,6 +266,7 @@ def _evaluators(given: Any, preset: Any, kind: str) -> dict[str, Any]:
     def named(key: str, spec: Any) -> Any:
         return {NAME: key, **spec} if isinstance(spec, Mapping) and key in names("evaluator") else spec
 
+    preset = {} if preset is False or preset == "none" else preset
     base = dict(EVALUATE.get(kind, {}) if preset is None else preset)
     settled: dict[str, Any] = {}
     for key in (*base, *(key for key in given if key not in base)):

@@ -28,6 +28,7 @@ import torch.distributed as dist
 from torch.distributed import PrefixStore, TCPStore, rendezvous  # type: ignore[attr-defined]
 
 from gcl.core.errors import ConfigError, GCLError, RankError
+from gcl.data.stored_graph import mapped_again
 from gcl.train.ranks import Alone, Ranks, Together
 
 PATIENCE = datetime.timedelta(hours=2)  # of a process with another one that is there and says nothing
@@ -128,7 +129,7 @@ def hand_out(job: Job, ranks: Ranks) -> None:
     """
     buffer = io.BytesIO()
     try:
-        pickle.Pickler(buffer, protocol=pickle.HIGHEST_PROTOCOL).dump(job)
+        _Pickler(buffer, protocol=pickle.HIGHEST_PROTOCOL).dump(job)
     except (pickle.PicklingError, TypeError, AttributeError) as error:
         raise ConfigError(
             f"trainer.devices sends method and graph to other processes, and a part cannot be pickled ({error}); "
@@ -138,6 +139,18 @@ def hand_out(job: Job, ranks: Ranks) -> None:
     dist.broadcast(torch.tensor([data.numel()]), src=0)
     for piece in data.split(PIECE):
         dist.broadcast(piece, src=0)
+
+
+class _Pickler(pickle.Pickler):
+    """Sends the name of a file in place of a tensor on its pages."""
+
+    def persistent_id(self, value: Any) -> str | None:
+        return getattr(value, "mapped_from", None) if isinstance(value, torch.Tensor) else None
+
+
+class _Unpickler(pickle.Unpickler):
+    def persistent_load(self, pid: str) -> torch.Tensor:
+        return mapped_again(pid)
 
 
 # -- helpers -----------------------------------------------------------------------------------------------------------
@@ -196,7 +209,7 @@ def _receive() -> Job:
     for piece in data.split(PIECE):
         dist.broadcast(piece, src=0)
     try:
-        job: Job = pickle.loads(data.numpy().tobytes())
+        job: Job = _Unpickler(io.BytesIO(data.numpy().data)).load()
     except (AttributeError, ImportError) as error:
         raise ConfigError(
             f"another process cannot find a part ({error}); define its class in a module that can be imported, or "

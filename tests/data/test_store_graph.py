@@ -54,7 +54,7 @@ def test_sorted_on_disk_equals_sorted_in_memory(tmp_path_factory, data):
     ).adjacency
     assert found == (num_nodes, expected.num_arcs)
     arrays = files(folder)
-    names = {"row_ptr", "col", "t_perm"} | ({"t_row_ptr", "t_col"} if directed else set())
+    names = {"row_ptr", "col", "t_perm"} | ({"t_row_ptr", "t_col"} if not expected.symmetric else set())
     assert set(arrays) == names | ({"weight"} if weighted else set())
     for name in sorted(arrays):
         np.testing.assert_array_equal(arrays[name], getattr(expected, name).numpy(), err_msg=name)
@@ -137,6 +137,16 @@ def test_features_with_a_column_of_ids_come_in_any_order(tmp_path):
     (raw / "features.csv").write_text("\n".join(["id,a,b,c", *(f"{at},{rows[at]}" for at in order)]) + "\n")
     store_graph(raw / "edges.csv", tmp_path / "made", features=raw / "features.csv")
     same(load_dataset(tmp_path / "made").graph, expected)
+
+
+def test_directed_edges_that_all_have_their_reverse_are_symmetric(tmp_path):
+    (tmp_path / "edges.csv").write_text("0,1\n1,0\n1,2\n2,1\n")
+    store_graph(tmp_path / "edges.csv", tmp_path / "made", directed=True)
+    graph = load_dataset(tmp_path / "made").graph
+    same_structure = from_arrays(np.array([[0, 1, 1, 2], [1, 0, 2, 1]]), num_nodes=3, directed=True).adjacency
+    assert graph.adjacency.symmetric
+    assert same_structure.symmetric
+    assert torch.equal(graph.adjacency.t_perm, same_structure.t_perm)
 
 
 def test_isolated_nodes_are_there_where_their_number_is_given(tmp_path):

@@ -233,10 +233,10 @@ def test_a_step_contrasts_with_the_slow_copy_and_with_what_is_remembered(memory)
             if number == 3:
                 break
             nodes = batch.graph.node_id["node"][batch.index]
-            view, slow = View.of(batch.graph), method.slow_.copies_
+            view, slow = View.of(batch.graph), method.remembered_.slow_.copies_
             h = F.normalize(method.projector_(method.encoder_(view)[batch.index])).double()
             k = F.normalize(slow[1](slow[0](view)[batch.index])).double()
-            more = method.memory_.keys(nodes)
+            more = method.remembered_.memory_.keys(nodes)
             far = [] if more is None else [part.double() for part in more.rows]
             counts = torch.ones(0) if more is None else torch.ones(far[0].shape[0])
             counts = counts if more is None or more.counts is None else more.counts
@@ -261,7 +261,7 @@ def test_a_step_contrasts_with_the_slow_copy_and_with_what_is_remembered(memory)
             trained = [*method.encoder_.parameters(), *method.projector_.parameters()]
             for old, own_slow, fast in zip(before, slow.parameters(), trained, strict=True):
                 torch.testing.assert_close(own_slow, 0.95 * old + 0.05 * fast)
-            held = method.memory_.keys(torch.tensor([], dtype=torch.int64))
+            held = method.remembered_.memory_.keys(torch.tensor([], dtype=torch.int64))
             assert held is not None
     assert remembered > 0
 

@@ -455,3 +455,11 @@ def test_numpy_scalars_are_numbers():
     settings = settle("grace", None, overrides={"loss": {"temperature": np.float32(0.5)}, "anchors": np.int64(3)})
     assert settings["method"]["loss"]["temperature"] == 0.5
     assert settings["method"]["anchors"] == 3
+
+
+def test_evaluate_false_in_a_file_of_settings_evaluates_nothing(tmp_path):
+    (tmp_path / "own.yaml").write_text("evaluate: false\nfloors: false\ntrainer:\n  epochs: 1\n")
+    result = gcl.pipeline("grace", "karate", config=tmp_path / "own.yaml")
+    assert result.scores == {}
+    again = gcl.pipeline("grace", "karate", config=tmp_path / "own.yaml", evaluate={"clustering": {}})
+    assert list(again.runs[0].scores["trained"]) == ["clustering"]

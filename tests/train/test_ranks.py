@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from sharing_method import Sharing
@@ -16,6 +17,7 @@ from tiny_method import TinyMethod, records, tiny_graph
 import gcl
 from gcl.core.errors import CheckpointError, ConfigError, NonFiniteError, RankError
 from gcl.core.streams import Streams
+from gcl.data.store_graph import store_graph
 from gcl.train.checkpoint import CheckpointStore
 from gcl.train.trainer import Trainer
 
@@ -176,6 +178,25 @@ def test_the_error_of_another_process_is_told(tmp_path):
         fit(Sharing("nan"), 2, tmp_path)
     crash = CheckpointStore(tmp_path / "checkpoint").load("crash")
     assert (crash.state.clock.rank, crash.state.clock.world) == (0, 1)
+
+
+def test_arrays_of_a_stored_graph_are_mapped_by_every_process_and_not_sent(tmp_path, monkeypatch):
+    random = np.random.default_rng(0)
+    np.savetxt(tmp_path / "edges.csv", random.integers(0, 60, (150, 2)), fmt="%d", delimiter=",")
+    np.save(tmp_path / "x.npy", random.normal(size=(60, 8000)))  # 1.9 MB
+    store_graph(tmp_path / "edges.csv", tmp_path / "big", features=tmp_path / "x.npy")
+    sent, broadcast = [], torch.distributed.broadcast
+
+    def counted(tensor, src):
+        sent.append(tensor.numel() * tensor.element_size())
+        broadcast(tensor, src=src)
+
+    monkeypatch.setattr(torch.distributed, "broadcast", counted)
+    settings = {"encoder": {"out_channels": 4}, "projector": {"hidden_channels": 4}, **QUICK}
+    two = gcl.pipeline("grace", tmp_path / "big", **settings, trainer={"epochs": 2, "devices": 2})
+    assert 1000 < sum(sent) < 400_000
+    one = gcl.pipeline("grace", tmp_path / "big", **settings, trainer={"epochs": 2})
+    torch.testing.assert_close(two.outputs.main, one.outputs.main, rtol=1e-4, atol=1e-5)
 
 
 def test_what_cannot_be_shared_is_refused_before_any_work():
