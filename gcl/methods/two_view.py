@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
@@ -22,14 +20,13 @@ from gcl.core.view import View
 from gcl.methods.method import (
     Method,
     build_loss,
-    check_loss,
-    check_loss_shares,
     needs_of,
     one_number,
     own_anchors,
     projected_channels,
 )
 from gcl.methods.remembered import Remembered
+from gcl.methods.two_view_checks import check_batches, check_parts, check_shares
 from gcl.ops.node_order import community_order, inverse_order, reorder_nodes
 from gcl.ops.rank_rows import gathered_rows
 
@@ -131,65 +128,18 @@ class TwoView(Method):
 
     def check(self, spec: GraphSpec) -> None:
         """Makes every part once, so that what does not fit is said before any work."""
-        augmenters = self._augmenters()
-        nodes = spec.num_nodes[spec.target]
-        if len(spec.relations) > 1:
-            raise ConfigError(
-                f"{type(self).__name__} takes one relation, and this graph has {len(spec.relations)} "
-                f"({', '.join(spec.relations)}); join its {spec.target!r} nodes along a meta-path, as in "
-                f"dataset.metapath={spec.target}-...-{spec.target}, or use meow, adameow or heco"
-            )
-        check_loss(self, self.loss, self.provides, nodes if self.subset is None else min(self.subset, nodes))
-        loss = resolve("loss", self.loss)
-        if self.memory is not None and not getattr(loss, "takes_more_keys", False):
-            raise ConfigError(
-                f"loss {type(loss).__name__} takes no negatives from a memory; leave memory out, or choose infonce, "
-                "nt_xent or team_up"
-            )
-        with torch.random.fork_rng(devices=[]):
-            # an object is built for the run, not here
-            encoder = copy.deepcopy(resolve("encoder", self.encoder)).build(spec)
-            copy.deepcopy(resolve("projector", self.projector)).build(encoder.out_channels)
-        if self.regularizer is not None:
-            regularizer = resolve("regularizer", self.regularizer)
-            regularizer.check(encoder, augmenters)
-            for sentence in regularizer.caveats(augmenters):
-                warnings.warn(sentence, stacklevel=2)
+        check_parts(self, spec, self._augmenters())
 
     def check_batches(self, parts: bool) -> None:
         """Refuses settings that say nothing, or something else, where a step gets a part of the graph."""
-        if parts and self.node_order != "stored":
-            raise ConfigError(
-                "node_order is of the whole graph; leave it out with trainer.batch, whose parts have theirs"
-            )
-        regularizer = None if self.regularizer is None else resolve("regularizer", self.regularizer)
-        if parts and regularizer is not None and not getattr(regularizer, "takes_parts", False):
-            raise ConfigError(
-                f"{type(regularizer).__name__} is made for the whole graph, whose degrees a part does not have; leave "
-                "out trainer.batch or the regulariser"
-            )
-        if not parts and self.memory is not None and self.subset is None:
-            raise ConfigError(
-                "a memory is of nodes that are not in the step, and the whole graph is; give trainer.batch or subset, "
-                "or leave memory out"
-            )
+        check_batches(self, parts)
 
     def check_shares(self, parts: bool = False) -> None:
         """Each process takes its share of the loss's anchors.
 
         Both views it draws and encodes whole, or on its own part of the graph; then rows of all processes are keys.
         """
-        check_loss_shares(self, self.loss)
-        if parts and not self.takes_own_parts:
-            raise ConfigError(
-                f"{type(self).__name__} contrasts more than rows of nodes, which processes with different parts of the "
-                "graph do not have; leave out trainer.batch or trainer.devices"
-            )
-        if parts and self.subset is not None:
-            raise ConfigError(
-                "subset is of one part of the graph, and every process has its own; lower trainer.batch.batch_size, or "
-                "leave out trainer.devices"
-            )
+        check_shares(self, parts)
 
     # -- once, before training ---------------------------------------------------------------------------------------
 

@@ -147,6 +147,7 @@ def assert_shares_add_up(method, batch, streams, world):
     assert len({float(share[0]["loss"]) for share in shares}) > 1  # there is something to share
 
 
+@pytest.mark.filterwarnings("ignore:features are masked")
 @pytest.mark.parametrize("world", [2, 3, 5])
 @pytest.mark.parametrize("case", CASES)
 def test_shares_add_up_to_the_step_of_one_process(case, world):
