@@ -38,10 +38,23 @@ def atomic_write(path: str | os.PathLike[str], *, overwrite: bool = True) -> Ite
         mask = os.umask(0)
         os.umask(mask)
         os.chmod(temporary, 0o666 & ~mask)
-        os.replace(temporary, target)
+        if overwrite:
+            os.replace(temporary, target)
+        else:
+            _name_anew(temporary, target)
         sync_folder(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _name_anew(temporary: Path, target: Path) -> None:
+    """Renames, but refuses what has appeared in the meantime."""
+    try:
+        os.link(temporary, target)  # which replaces nothing
+    except FileExistsError:
+        raise OutputError(f"{target} has appeared while it was made; choose another name or remove it first") from None
+    except OSError:  # a file system without links
+        os.replace(temporary, target)
 
 
 @contextmanager

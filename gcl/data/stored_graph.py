@@ -42,11 +42,13 @@ def read_stored_graph(path: str | os.PathLike[str]) -> tuple[Graph, dict[str, An
         DataError: another format, or an array that is missing, truncated or of another shape.
     """
     folder = Path(path)
-    record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    if record["format"] != FORMAT:
-        raise DataError(
-            f"{folder} has the format {record['format']!r}, and this version reads {FORMAT!r}; store it again"
-        )
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        of = record["format"]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise DataError(f"{folder / RECORD} is missing or damaged ({error}); store the graph again") from None
+    if of != FORMAT:
+        raise DataError(f"{folder} has the format {of!r}, and this version reads {FORMAT!r}; store it again")
     try:
         nodes, arcs, columns = (int(record[key]) for key in ("num_nodes", "num_arcs", "num_features"))
         directed, weighted, labels, splits = (bool(record[key]) for key in ("directed", "weighted", "labels", "splits"))
@@ -75,8 +77,10 @@ def read_stored_graph(path: str | os.PathLike[str]) -> tuple[Graph, dict[str, An
         attrs["y"] = array("y", (nodes,), "i")
     if splits:
         attrs["splits"] = array("splits", (nodes, None), "iu")
-    names = tuple(record.get("class_names", ()))
-    return Graph.homogeneous(x, adjacency, attrs=attrs), {"class_names": names} if names else {}
+    names = record.get("class_names") or ()
+    if not isinstance(names, list | tuple):
+        raise DataError(f"{folder / RECORD} is damaged (class_names); store the graph again")
+    return Graph.homogeneous(x, adjacency, attrs=attrs), {"class_names": tuple(names)} if names else {}
 
 
 def _mapped(path: Path, shape: tuple[int | None, ...], kinds: str) -> Tensor:
@@ -98,7 +102,13 @@ def mapped_again(path: str) -> Tensor:
     return _tensor(Path(path), mapped_array(Path(path), "put the stored graph where every process finds it"))
 
 
+def unchanged_file(tensor: Tensor) -> str | None:
+    """The file on whose pages a tensor lies; ``None`` where there is none or the tensor was changed since."""
+    path, version = getattr(tensor, "mapped_from", (None, None))
+    return path if version == tensor._version else None
+
+
 def _tensor(path: Path, found: np.ndarray) -> Tensor:
     tensor = torch.from_numpy(found)
-    tensor.mapped_from = str(path.resolve())  # type: ignore[attr-defined]
+    tensor.mapped_from = (str(path.resolve()), tensor._version)  # type: ignore[attr-defined]
     return tensor

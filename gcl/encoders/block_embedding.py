@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gcl.core.adjacency import Adjacency
-from gcl.core.errors import ConfigError, DataError, OutputError
+from gcl.core.errors import ConfigError, DataError, GCLError, OutputError
 from gcl.core.files import atomic_write
 from gcl.core.graph import Graph
 from gcl.data.npy_files import new_mapped_array
@@ -48,12 +48,16 @@ def embed_by_blocks(encoder: Encoder, graph: Graph, path: str | os.PathLike[str]
         memory: bytes that a block may take, about.
 
     Raises:
-        ConfigError: another encoder, or a block that is too small for a row.
+        ConfigError: another encoder, or no memory.
         DataError: features of another width.
+        NotFittedError: the encoder was not built.
         OutputError: the file exists, or cannot be written.
     """
     if not takes_blocks(encoder):
         raise ConfigError(f"{type(encoder).__name__} does not embed in blocks; use its embed(graph)")
+    if isinstance(memory, bool) or not isinstance(memory, int) or memory < 1:
+        raise ConfigError(f"memory must be a whole number of bytes from 1, got {memory!r}")
+    encoder._require_built("layers_")
     path, stack = Path(path), encoder.layers_
     assert isinstance(stack, AffineStack)
     if path.suffix != ".npy":
@@ -65,27 +69,44 @@ def embed_by_blocks(encoder: Encoder, graph: Graph, path: str | os.PathLike[str]
             "it again with this graph's spec"
         )
     adjacency = graph.adjacency if isinstance(encoder, GCN) else None
+    try:
+        _write(path, stack, features, adjacency, graph.num_nodes, memory)
+    except GCLError:
+        raise
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written ({error.strerror}); make room or choose another place") from error
+    return path
+
+
+def _write(
+    path: Path,
+    stack: AffineStack,
+    features: Tensor | Adjacency,
+    adjacency: Adjacency | None,
+    num_nodes: int,
+    memory: int,
+) -> None:
+    """All layers, the last one into the file."""
     factor = None if adjacency is None else _degree_factor(adjacency, memory)
     with atomic_write(path, overwrite=False) as temporary, tempfile.TemporaryDirectory(dir=path.parent) as folder:
         layer: Rows | None = None
         last = len(stack.weights) - 1
         for index, (weight, bias) in enumerate(zip(stack.weights, stack.biases, strict=True)):
-            shape = (graph.num_nodes, weight.shape[1])
+            shape = (num_nodes, weight.shape[1])
             final = temporary if index == last else Path(folder) / f"layer-{index}.npy"
             wanted = _new(final, shape)
             product = wanted if adjacency is None else _new(Path(folder) / f"product-{index}.npy", shape)
-            for start, end in _blocks(graph.num_nodes, 4 * (sum(weight.shape) + 1), memory):
+            for start, end in _blocks(num_nodes, 4 * (sum(weight.shape) + 1), memory):
                 part = _part(features if layer is None else layer, start, end)
                 product[start:end] = feature_product(part, weight.t()).numpy()
             if adjacency is not None and factor is not None:
                 for start, end in _arc_blocks(adjacency, 4 * (weight.shape[1] + 4), memory):
                     wanted[start:end] = _sums(adjacency, factor, product, start, end)
-            for start, end in _blocks(graph.num_nodes, 8 * weight.shape[1], memory):
+            for start, end in _blocks(num_nodes, 8 * weight.shape[1], memory):
                 wanted[start:end] = stack.activation(torch.from_numpy(wanted[start:end]) + bias).numpy()
             wanted.flush()
             layer = wanted
         del layer, wanted, product
-    return path
 
 
 def _new(path: Path, shape: tuple[int, int]) -> Any:
@@ -112,10 +133,9 @@ def _arc_blocks(adjacency: Adjacency, bytes_an_arc: int, memory: int) -> Iterato
     """Consecutive nodes with about so many arcs; at least one node."""
     rows, most, start = adjacency.shape[0], max(1, memory // bytes_an_arc), 0
     while start < rows:
-        limit = int(adjacency.row_ptr[start]) + most
-        # a node counts as an arc, for itself
+        limit = min(int(adjacency.row_ptr[start]) + most, adjacency.num_arcs)  # no number past the pointer's type
         end = int(torch.searchsorted(adjacency.row_ptr, limit, right=True)) - 1
-        end = min(max(end, start + 1), rows, start + most)
+        end = min(max(end, start + 1), rows, start + most)  # each node is one of its own sources
         yield start, end
         start = end
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Generator, Tensor
@@ -42,6 +42,7 @@ class BlockInfoNCE(PairLoss):
     """
 
     needs: tuple[str, ...] = ("clusters",)  # of an object: nothing where it makes its own
+    takes_shares: ClassVar[bool] = True
 
     def __init__(
         self,

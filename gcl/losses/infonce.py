@@ -36,6 +36,7 @@ class InfoNCE(PairLoss):
 
     needs: ClassVar[tuple[str, ...]] = ()
     takes_more_keys: ClassVar[bool] = True
+    takes_shares: ClassVar[bool] = True
 
     def __init__(
         self,

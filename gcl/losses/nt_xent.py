@@ -33,6 +33,7 @@ class NTXent(PairLoss):
 
     needs: ClassVar[tuple[str, ...]] = ()
     takes_more_keys: ClassVar[bool] = True
+    takes_shares: ClassVar[bool] = True
 
     def forward(self, z1: Tensor, z2: Tensor | None = None, *, context: LossContext | None = None) -> Tensor:
         """The mean loss over the anchors, a scalar.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -20,8 +19,6 @@ class PairLoss(nn.Module, ABC):
     Raises:
         ConfigError: a temperature out of range.
     """
-
-    takes_shares: ClassVar[bool] = True  # of the context's anchors, by ``num_anchors``
 
     def __init__(self, temperature: float = 0.5):
         super().__init__()

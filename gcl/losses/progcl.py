@@ -165,7 +165,7 @@ class ProGCLLoss(nn.Module):
         keys, rows = torch.cat([h1, h2]), torch.cat([anchors, anchors + h1.shape[0]])
         lse = product_logsumexp(keys[rows], keys, temperature=self.temperature, exclude=rows)
         assert isinstance(lse, Tensor)
-        plain = lse.split(anchors.numel())
+        plain = lse[: anchors.numel()], lse[anchors.numel() :]  # split would make one of none
         picked = self._heaviest(weights, anchors, every=every)
         order = torch.randperm(picked[0].shape[1], generator=weights.generator).to(h1.device)
         mixed = [
@@ -188,7 +188,7 @@ class ProGCLLoss(nn.Module):
             return (mixed / self.temperature).logsumexp(1)
 
         size, found = max(1, BLOCK // max(keys.shape[0], 1)), []
-        for start in range(0, rows.shape[0], size):
+        for start in range(0, max(rows.shape[0], 1), size):
             here = slice(start, start + size)
             weight = _weights(direction, anchors[here]).gather(1, index[here]).to(rows.dtype)
             # its similarities are computed again in the backward pass

@@ -41,6 +41,7 @@ class TeamUp(PairLoss):
 
     needs: ClassVar[tuple[str, ...]] = ("epoch", "node_weight")
     takes_more_keys: ClassVar[bool] = True
+    takes_shares: ClassVar[bool] = True
 
     def __init__(
         self,

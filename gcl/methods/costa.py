@@ -55,6 +55,8 @@ class COSTA(TwoView):
         ConfigError: a value out of range, ``anchors``, or a regulariser with a single view.
     """
 
+    takes_own_parts: ClassVar[bool] = False
+
     provides: ClassVar[tuple[str, ...]] = ("epoch",)
 
     def __init__(
@@ -101,8 +103,6 @@ class COSTA(TwoView):
         if views == "single" and regularizer is not None:
             raise ConfigError("a regulariser compares two graph views, and views='single' has one; use views='multi'")
         self.store(sketch_ratio=sketch_ratio, views=views, sketch_correlation=sketch_correlation)
-
-    takes_own_parts: ClassVar[bool] = False
 
     sketch_ratio: float
     views: Views

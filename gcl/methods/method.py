@@ -65,7 +65,7 @@ class Method(nn.Module):
         there, loss and parts, summed over the ranks, is what one process returns.
 
         Args:
-            parts: whether it is trained on parts of the graph, of which processes may get different ones.
+            parts: whether it is trained on parts of the graph of which every process gets its own.
 
         Raises:
             ConfigError: with the reason. By default a method does its steps whole.
@@ -189,11 +189,21 @@ def check_loss_shares(method: Method, spec: Any) -> None:
         ConfigError: such a loss.
     """
     loss = resolve("loss", spec)
-    if not getattr(loss, "takes_shares", False):
+    if not _says_shares(loss):
         raise ConfigError(
             f"loss {type(loss).__name__} of {type(method).__name__} does not say takes_shares, that it averages over "
             "the context's anchors and num_anchors, and so cannot be shared out; leave out trainer.devices"
         )
+
+
+def _says_shares(loss: Any) -> bool:
+    """Whether a loss says ``takes_shares`` of its own computation, not of that of a class that it inherits from."""
+    for cls in type(loss).__mro__:
+        if "takes_shares" in vars(cls):
+            return bool(loss.takes_shares)
+        if {"forward", "__call__", "positive_term", "negative_term"} & vars(cls).keys():
+            return False
+    return False
 
 
 def own_anchors(context: LossContext, rows: Tensor, clock: Clock) -> LossContext:

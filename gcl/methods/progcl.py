@@ -51,6 +51,8 @@ class ProGCL(TwoView):
         ConfigError: a value out of range.
     """
 
+    takes_own_parts: ClassVar[bool] = False
+
     provides: ClassVar[tuple[str, ...]] = (*TwoView.provides, "negative_weights")
 
     frozen_: Tensor
@@ -97,8 +99,6 @@ class ProGCL(TwoView):
             raise ConfigError(f"compat must be 'pot-gcl' or None, got {compat!r}")
         self.store(epoch_start=epoch_start, initial_weight=initial_weight, em_steps=em_steps, compat=compat)
         self._known: NegativeWeights | None = None
-
-    takes_own_parts: ClassVar[bool] = False
 
     epoch_start: int
     initial_weight: float

@@ -164,9 +164,8 @@ class Recommender(Method):
             clock: its ``world``.
         """
         triples = self.triples(batch)
-        ranking = (
-            bpr_loss(*z.index_select(0, torch.cat(triples)).chunk(3)) / clock.world
-        )  # one gradient of all rows, not three
+        rows = z.index_select(0, torch.cat(triples)).chunk(3)  # one gradient of all rows, not three
+        ranking = bpr_loss(*rows) / clock.world
         parts = {"ranking": ranking.detach()}
         if not self.l2:
             return ranking, parts

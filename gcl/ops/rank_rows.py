@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -62,8 +64,37 @@ def sum_over_ranks(tensor: Tensor) -> Tensor:
     Raises:
         RankError: another process is gone.
     """
+    return _finished(lambda: dist.all_reduce(tensor, async_op=True), tensor)
+
+
+def broadcast(tensor: Tensor) -> Tensor:
+    """The first process's values of a tensor, in place.
+
+    Raises:
+        RankError: another process is gone.
+    """
+    return _finished(lambda: dist.broadcast(tensor, src=0, async_op=True), tensor)
+
+
+def _finished(start: Callable[[], Any], tensor: Tensor) -> Tensor:
+    """Starts an exchange between processes and waits until it is done; signals are heard meanwhile on the CPU.
+
+    Args:
+        start: begins it and gives its handle.
+        tensor: what is exchanged.
+
+    Raises:
+        RankError: another process is gone.
+    """
+    pause = 1e-5
     try:
-        dist.all_reduce(tensor)
+        work = start()
+        while tensor.device.type == "cpu" and not work.is_completed():
+            time.sleep(pause)  # a wait inside the library would not let Python handle a signal
+            pause = min(2 * pause, 0.01)
+        work.wait()
+    except torch.OutOfMemoryError:
+        raise
     except RuntimeError as error:
-        raise RankError(f"the processes lost touch ({error})") from error
+        raise RankError("the processes lost touch") from error
     return tensor

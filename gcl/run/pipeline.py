@@ -199,7 +199,7 @@ def resume(
         out: the run's folder.
         dataset: needed only where the run was started on an object in memory.
         data_root: where named datasets lie; ``None`` = where they lay when the run was started.
-        devices: go on in so many processes; ``None`` = as it was started.
+        devices: go on in so many processes, up to the order of sums; ``None`` = as it was started.
         progress: as in :func:`pipeline`.
 
     Raises:

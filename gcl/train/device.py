@@ -47,7 +47,7 @@ def own_device(device: torch.device, rank: int) -> torch.device:
     """
     if device.type != "cuda":
         return device
-    number = int(os.environ.get("LOCAL_RANK", rank))
+    number = int(os.environ.get("LOCAL_RANK", rank))  # of torchrun, or of the process that started this one
     if number >= torch.cuda.device_count():
         raise ConfigError(
             f"process {rank} finds no GPU of its own: torch sees {torch.cuda.device_count()}; lower trainer.devices"

@@ -6,9 +6,10 @@ import sys
 
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
-from gcl.train.launch import HOST, PATIENCE, serve
+from gcl.train.process_group import HOST, MEETING
+from gcl.train.serve import serve
 
 if __name__ == "__main__":
     port, rank, world = (int(word) for word in sys.argv[1:])
-    store = TCPStore(HOST, port, is_master=False, timeout=PATIENCE)
+    store = TCPStore(HOST, port, is_master=False, timeout=MEETING)
     sys.exit(serve(store, rank, world, jobs=1))

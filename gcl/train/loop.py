@@ -40,7 +40,6 @@ class Loop:
     """One run of the loop. ``Trainer.fit`` makes it, so that a trainer keeps settings only.
 
     Every hook of the method runs inside a scope that seeds the global generators from counters, so nothing that is
-    Every hook of the method runs inside a scope that seeds the global generators from counters, so nothing that is
     drawn depends on what ran before, and a run resumes at any step.
 
     Several processes run it in step: each takes its share of a step, the sums are the same everywhere, and what depends
@@ -119,6 +118,7 @@ class Loop:
                 self.method.eval()
                 with scope(self.streams, "stage", index):
                     stage.init(self.graph, self._own(state.clock), self.streams)
+                self.ranks.align(get_weights(self.method).values())
         if stage.epochs == 0:
             return
         self.optimizer = make_optimizer(self.method, stage)
@@ -147,16 +147,21 @@ class Loop:
         assert self.optimizer is not None
         learning_rate = set_learning_rate(self.optimizer, stage, epoch)
         self.method.train()
+        self._buffers = self._changeable_buffers()
         if not skip:
             state.sums = {}
             with scope(self.streams, "epoch", index, epoch):
                 self.method.on_epoch_start(self.graph, begin, self.streams)
+            if type(self.method).on_epoch_start is not Method.on_epoch_start:
+                self.ranks.align(get_weights(self.method).values())
         count = 0
         with scope(self.streams, "batches", index, epoch):
             for count, batch in enumerate(self.batches(self.graph, begin, self.streams), start=1):
                 if count <= skip:
                     continue
                 clock = dataclasses.replace(begin, batch=count - 1, step=begin.step + count - 1)
+                if state.clock.batch:  # before the first step of an epoch, they are those before its start
+                    self._buffers = self._changeable_buffers()
                 loss = self._step(batch, clock, self.optimizer)
                 state.clock = Clock(stage.name, epoch, count, begin.step + count, stage_index=index)
                 self.stepped = True
@@ -234,7 +239,6 @@ class Loop:
         return dataclasses.replace(clock, rank=self.ranks.rank, world=self.ranks.world)
 
     def _step(self, batch: Batch, clock: Clock, optimizer: torch.optim.Optimizer) -> float:
-        self._buffers = self._buffers_before_step()
         with scope(self.streams, "step", clock.stage_index, clock.epoch, clock.batch):
             self.method.zero_grad(set_to_none=True)
             with self.fabric.autocast():
@@ -302,8 +306,8 @@ class Loop:
 
     # -- several processes -------------------------------------------------------------------------------------------
 
-    def _buffers_before_step(self) -> dict[str, Tensor]:
-        """Copies of what a step may change before its sum over the processes, which may fail: not the parameters."""
+    def _changeable_buffers(self) -> dict[str, Tensor]:
+        """Copies of what changes before the sum over the processes, which may fail: not the parameters."""
         if self.ranks.world == 1 or self.store is None:
             return {}
         parameters = {name for name, _ in self.method.named_parameters(remove_duplicate=False)}
@@ -315,12 +319,10 @@ class Loop:
             load_weights(self.method, {**get_weights(self.method), **self._buffers})
         if self.ranks.rank == 0:
             self._save("last")
-        where = self.state.clock
-        kept = "nothing was kept" if self.store is None else f"resume the run in {self.store.folder.parent} to go on"
-        raise RankError(
-            f"{self.ranks.why(error)}, in stage {where.stage!r} after step {where.step}; {kept}, with another "
-            "trainer.devices if need be"
-        ) from error
+        where, kept = self.state.clock, "nothing was kept"
+        if self.store is not None:
+            kept = f"resume the run in {self.store.folder.parent} to go on, with another trainer.devices if need be"
+        raise RankError(f"{self.ranks.why(error)}, in stage {where.stage!r} after step {where.step}; {kept}") from error
 
     # -- checkpoints -------------------------------------------------------------------------------------------------
 
@@ -343,7 +345,8 @@ class Loop:
         return self.interruption.signalled or (self.stepped and not self.state.finished)
 
     def _stop_if_asked(self, *, save: bool = True) -> None:
-        if not (self._wants_to_stop() if self.ranks.world == 1 else self.asked):
+        alone = self.ranks.world == 1 or (self.state.finished and self.ranks.rank == 0)
+        if not (self._wants_to_stop() if alone else self.asked):
             return
         if save:
             self._save("last")

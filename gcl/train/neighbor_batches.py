@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import ClassVar
 
 import torch
 
@@ -20,7 +21,8 @@ class NeighborBatches:
     The loss is about the nodes of the batch; their neighbours only feed the encoder. Hamilton, Ying, Leskovec:
     *Inductive Representation Learning on Large Graphs*, NeurIPS 2017, arXiv 1706.02216. An encoder that normalises by
     degree, as GCN does, sees the degrees of the sampled part. With ``fanout=[-1, -1, -1]`` two layers see all that
-    they see of the whole graph. Of several processes each takes its share of the batch with neighbours of its own.
+    they see of the whole graph. Of several processes each takes its share of the batch; what is drawn then depends
+    on how many they are.
 
     Args:
         batch_size: nodes of a batch, from 2; they are shared out evenly.
@@ -29,6 +31,8 @@ class NeighborBatches:
     Raises:
         ConfigError: a number out of range.
     """
+
+    own_parts: ClassVar[bool] = True  # of several processes each gets a part of its own
 
     def __init__(self, *, batch_size: int = 1024, fanout: Sequence[int] = (10, 10)):
         check_size("batch_size", batch_size, 2)

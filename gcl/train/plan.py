@@ -8,8 +8,8 @@ from gcl.core.errors import ConfigError
 from gcl.core.resolve import resolve
 from gcl.methods.method import Method
 from gcl.train.checks import check_choice, check_real, check_whole
-from gcl.train.launch import surroundings
 from gcl.train.stage import OptimizerName, PlannedStage, SchedulerName, Select
+from gcl.train.surroundings import surroundings
 
 if TYPE_CHECKING:
     from gcl.train.trainer import Trainer
@@ -18,13 +18,17 @@ if TYPE_CHECKING:
 def plan_stages(trainer: Trainer, method: Method) -> list[PlannedStage]:
     """The method's stages with the trainer's settings where they leave them open."""
     method.check_batches(trainer.batch is not None)
-    if max(trainer.devices, surroundings()[1]) > 1:
-        method.check_shares(trainer.batch is not None)
-    if trainer.batch is not None and not callable(resolve("batch", trainer.batch)):
+    batch = None if trainer.batch is None else resolve("batch", trainer.batch)
+    if batch is not None and not callable(batch):
         raise ConfigError(
             f"trainer.batch is called with a graph, a clock and streams, and {trainer.batch!r} cannot be; see "
             "gcl.train.batches"
         )
+    here = surroundings()
+    if max(trainer.devices, here.world) > 1:
+        method.check_shares(getattr(batch, "own_parts", False))
+    if here.world > 1 and ":" in trainer.device:
+        raise ConfigError(f"trainer.device={trainer.device} is one GPU for all processes of torchrun; use device=cuda")
     plan = []
     for index, stage in enumerate(method.stages()):
         where = f"of stage {stage.name!r}"

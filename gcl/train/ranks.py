@@ -5,16 +5,15 @@ from __future__ import annotations
 import dataclasses
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from gcl.core.context import StepOutput
 from gcl.core.errors import RankError
-from gcl.ops.rank_rows import sum_over_ranks
+from gcl.ops.rank_rows import broadcast, sum_over_ranks
 
 
 class Ranks(Protocol):
@@ -29,6 +28,10 @@ class Ranks(Protocol):
 
     def of_first(self, values: Sequence[float]) -> list[float]:
         """What the first process says, everywhere."""
+        ...
+
+    def align(self, tensors: Iterable[Tensor]) -> None:
+        """Gives every process the first one's values, in place."""
         ...
 
     def why(self, error: RankError) -> str:
@@ -49,6 +52,9 @@ class Alone:
     def of_first(self, values: Sequence[float]) -> list[float]:
         """What came in."""
         return list(values)
+
+    def align(self, tensors: Iterable[Tensor]) -> None:
+        """Nothing."""
 
     def why(self, error: RankError) -> str:
         """The error's own words."""
@@ -105,26 +111,41 @@ class Together:
         """
         told = torch.tensor(list(values), dtype=torch.float64)
         try:
-            dist.broadcast(told, src=0)
-        except RuntimeError as error:
+            broadcast(told)
+        except RankError:
             if self.rank:
-                raise RankError(f"the first process is gone ({error})") from error
+                raise
         return list(values) if self.rank == 0 else told.tolist()
+
+    def align(self, tensors: Iterable[Tensor]) -> None:
+        """Gives every process the first one's values, in place.
+
+        Raises:
+            RankError: another process is gone.
+        """
+        for tensor in tensors:
+            broadcast(tensor)
 
     def why(self, error: RankError) -> str:
         """What became of the process that is gone."""
         end = time.monotonic() + 5  # its connection closes a moment before it is over
-        while self._started and time.monotonic() < end:
-            for rank, process in self._started:
-                if (code := process.poll()) is not None:
-                    return self._ended(rank, code)
+        while self.rank == 0 and time.monotonic() < end:
+            if (found := self.ended()) is not None:
+                return found
             time.sleep(0.05)
-        return str(error)
+        return f"one of the {self.world} processes is gone, or cannot be reached"
 
-    def _ended(self, rank: int, code: int) -> str:
-        said = None if self._reported is None else self._reported(rank)
-        if said:
-            return f"process {rank} of {self.world} (counted from 0) failed: {said}"
+    def ended(self) -> str | None:
+        """Which process failed or ended, and how; ``None`` while all are there."""
+        for rank in range(1, self.world):
+            if self._reported is not None and (said := self._reported(rank)):
+                return f"process {rank} of {self.world} (counted from 0) failed: {said}"
+        for rank, process in self._started:
+            if code := process.poll():  # 0: it found another one gone, and left
+                return self._how(rank, code)
+        return None
+
+    def _how(self, rank: int, code: int) -> str:
         how = f"exit code {code}"
         if code < 0:
             name = signal.Signals(-code).name if -code in {*signal.Signals} else str(-code)

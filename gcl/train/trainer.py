@@ -21,8 +21,9 @@ from gcl.train.checkpoint import CheckpointStore, TrainerState
 from gcl.train.checks import check_choice, check_real, check_whole
 from gcl.train.device import DEVICE, find_device, place_graph
 from gcl.train.fit_result import FitResult
+from gcl.train.hand_over import hand_out
 from gcl.train.interruption import Interruption
-from gcl.train.launch import hand_out, lend_a_hand, together
+from gcl.train.launch import lend_a_hand, together
 from gcl.train.metrics import MetricsLog
 from gcl.train.plan import plan_stages
 from gcl.train.progress import TrainingProgress
@@ -65,7 +66,8 @@ class Trainer:
         device: ``auto`` (the first GPU if there is one), ``cpu``, ``cuda`` or ``cuda:1``.
         devices: processes on this machine that share every step, each with a GPU of its own or its part of the CPU's
             threads; for methods whose loss can be shared out. Loss and gradient are those of one process, but for the
-            order of sums. Under ``torchrun`` its processes are taken, on however many machines.
+            order of sums; with ``batch=neighbors`` what is drawn depends on how many they are. Under ``torchrun`` its
+            processes are taken, on however many machines.
         precision: ``32-true``, ``64-true`` (module, graph and noise in double), or ``bf16-mixed`` (autocast).
         batch: how each step takes a part of the graph: ``neighbors``, ``communities`` or ``walks`` with their
             arguments; for methods of two views. ``None`` = the method's own batches, of most the whole graph.

@@ -15,6 +15,7 @@ from gcl.core.errors import ConfigError
 from gcl.core.graph import Graph
 from gcl.core.resolve import resolve
 from gcl.core.streams import Streams
+from gcl.losses.infonce import InfoNCE
 from gcl.methods.contrastive_recommender import ContrastiveRecommender
 from gcl.methods.grace import GRACE
 from gcl.methods.metapath_contrast import MetaPathContrast
@@ -122,8 +123,10 @@ def one_step(method, batch, streams, rank, world):
     with scope(streams, "step", 0, 1, 0):
         output = method.training_step(batch, clock, streams)
         output.loss.backward()
+        method.after_step(clock)
+    buffers = dict(method.named_buffers())
     gradients = {name: value.grad for name, value in method.named_parameters() if value.grad is not None}
-    return {"loss": output.loss.detach(), **output.parts}, gradients, output.weight
+    return {"loss": output.loss.detach(), **output.parts}, gradients, (output.weight, buffers)
 
 
 @pytest.fixture(autouse=True)
@@ -134,9 +137,12 @@ def double():
 
 
 def assert_shares_add_up(method, batch, streams, world):
-    numbers, gradients, weight = one_step(method, batch, streams, 0, 1)
+    numbers, gradients, (weight, buffers) = one_step(method, batch, streams, 0, 1)
     shares = [one_step(method, batch, streams, rank, world) for rank in range(world)]
-    assert all(share[2] == weight for share in shares)
+    for _, _, (own_weight, own_buffers) in shares:
+        assert own_weight == weight
+        for name, value in buffers.items():
+            assert torch.equal(own_buffers[name], value), name
     for name, value in numbers.items():
         total = sum(float(share[0][name]) for share in shares)
         assert total == pytest.approx(float(value), rel=1e-9, abs=1e-12), name
@@ -148,7 +154,7 @@ def assert_shares_add_up(method, batch, streams, world):
 
 
 @pytest.mark.filterwarnings("ignore:features are masked")
-@pytest.mark.parametrize("world", [2, 3, 5])
+@pytest.mark.parametrize("world", [2, 3, 30])  # the last one leaves some without any
 @pytest.mark.parametrize("case", CASES)
 def test_shares_add_up_to_the_step_of_one_process(case, world):
     method, graph, streams = built(*CASES[case])
@@ -178,6 +184,20 @@ def test_every_method_takes_shares_or_refuses():
 
 
 def test_a_loss_that_does_not_say_so_is_refused():
+    class Changed(InfoNCE):
+        def forward(self, z1, z2=None, *, context=None):
+            return (z1 - z2).square().mean()
+
+    class Harder(InfoNCE):
+        takes_shares = True
+
+        def negative_term(self, h1, h2, context):
+            return 2 * super().negative_term(h1, h2, context)
+
+    with pytest.raises(ConfigError, match="Changed of GRACE does not say takes_shares"):
+        GRACE(loss=Changed()).check_shares()
+    GRACE(loss=Harder()).check_shares()
+
     class Own(torch.nn.Module):
         def forward(self, z1, z2=None, *, context=None):
             return (z1 - z2).square().mean()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -18,7 +20,9 @@ import gcl
 from gcl.core.errors import CheckpointError, ConfigError, NonFiniteError, RankError
 from gcl.core.streams import Streams
 from gcl.data.store_graph import store_graph
+from gcl.train import process_group
 from gcl.train.checkpoint import CheckpointStore
+from gcl.train.launch import together
 from gcl.train.trainer import Trainer
 
 QUICK = {"evaluate": False, "floors": False}
@@ -166,6 +170,64 @@ def test_a_dead_process_ends_the_others_with_a_message_and_a_whole_checkpoint(tm
     assert result.resumed_from == 4
 
 
+def test_ctrl_c_in_the_last_epoch_is_heard(tmp_path):
+    def ctrl_c(clock, record):
+        if clock.epoch == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(Sharing(), 2, tmp_path, on_epoch=ctrl_c)
+    assert CheckpointStore(tmp_path / "checkpoint").load().state.finished
+
+
+@pytest.mark.parametrize("at", ["before the group", "before the job"])
+def test_a_process_that_dies_before_training_is_told(at, tmp_path, monkeypatch):
+    where = {"before the group": "gcl.train.serve.process_group", "before the job": "gcl.train.serve.receive"}[at]
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys\n"
+        "if sys.argv[0:1] == ['-m'] or 'gcl.train.helper' in ' '.join(sys.orig_argv):\n"
+        "    import importlib\n"
+        f"    module, name = '{where}'.rsplit('.', 1)\n"
+        "    setattr(importlib.import_module(module), name, lambda *words: os._exit(9))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    if at == "before the group":
+        monkeypatch.setattr(process_group, "MEETING", datetime.timedelta(seconds=3))
+    with pytest.raises(RankError, match=r"^process 1 of 2 \(counted from 0\) ended with exit code 9"):
+        fit(Sharing(), 2)
+    assert children_of_this_process() == []
+
+
+def test_fewer_gpus_than_processes_is_said_before_any_is_started(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    started = pytest.raises(ConfigError, match=r"2 processes on this machine need a GPU each, and torch sees 1; lower ")
+    with started, together(2, torch.device("cuda", 0)):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("variables", "sentence"),
+    [
+        ({"RANK": "0", "WORLD_SIZE": "2"}, "MASTER_ADDR and MASTER_PORT say not where they meet"),
+        ({"RANK": "x", "WORLD_SIZE": "2"}, "RANK='x' of the environment must be a whole number from 0"),
+        ({"RANK": "3", "WORLD_SIZE": "2", "MASTER_ADDR": "a", "MASTER_PORT": "1"}, "do not fit together"),
+        ({"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "a", "MASTER_PORT": "abc"}, "MASTER_PORT='abc'"),
+    ],
+)
+def test_a_half_set_environment_is_said(variables, sentence, monkeypatch):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=sentence):
+        gcl.pipeline("grace", "karate", trainer={"epochs": 1}, **QUICK)
+
+
+def test_left_over_variables_of_one_process_change_nothing(monkeypatch):
+    for name in ("RANK", "LOCAL_RANK", "GROUP_RANK"):
+        monkeypatch.setenv(name, "0")
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert fit(Sharing(), 1)[1].epochs == 3
+
+
 def children_of_this_process():
     listed = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(os.getpid())], capture_output=True, text=True)
     return [line for line in listed.stdout.splitlines() if "gcl.train.helper" in line]
@@ -240,6 +302,13 @@ def test_torchrun_makes_one_run_that_the_command_goes_on_with(tmp_path):
     for seed in range(2):
         two = CheckpointStore(tmp_path / "two" / f"seed-{seed}" / "checkpoint").load()
         assert_close(dict(alone.runs[seed].method.state_dict()), dict(two.model))
+
+    # misuse ends all processes at once, also where the first one never came to training
+    started = time.monotonic()
+    wrong = gcl_command("train", "lightgcl", "karate", launcher=torchrun)
+    assert "gcl: " in wrong.stderr
+    assert "SIGKILL" not in wrong.stderr
+    assert time.monotonic() - started < 60
 
     again = gcl_command("train", "--resume", tmp_path / "two", "trainer.devices=1", "--json")
     assert again.returncode == 0, again.stderr  # finished in two processes, and known to be so with one
