@@ -22,7 +22,7 @@ def atomic_write(path: str | os.PathLike[str], *, overwrite: bool = True) -> Ite
         OutputError: ``path`` exists and ``overwrite`` is ``False``, or its folder cannot be written to.
     """
     target = Path(path)
-    if not overwrite and target.exists():
+    if not overwrite and os.path.lexists(target):
         raise OutputError(f"{target} exists; choose another name or remove it first")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -53,7 +53,9 @@ def _name_anew(temporary: Path, target: Path) -> None:
         os.link(temporary, target)  # which replaces nothing
     except FileExistsError:
         raise OutputError(f"{target} has appeared while it was made; choose another name or remove it first") from None
-    except OSError:  # a file system without links
+    except OSError as error:  # a file system without links
+        if os.path.lexists(target):
+            raise OutputError(f"{target} has appeared while it was made; choose another name") from error
         os.replace(temporary, target)
 
 

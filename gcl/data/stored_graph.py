@@ -105,7 +105,7 @@ def mapped_again(path: str) -> Tensor:
 def unchanged_file(tensor: Tensor) -> str | None:
     """The file on whose pages a tensor lies; ``None`` where there is none or the tensor was changed since."""
     path, version = getattr(tensor, "mapped_from", (None, None))
-    return path if version == tensor._version else None
+    return path if path is not None and version == tensor._version else None
 
 
 def _tensor(path: Path, found: np.ndarray) -> Tensor:

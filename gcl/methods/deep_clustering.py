@@ -285,7 +285,7 @@ def center_silhouette(squared: Tensor, labels: Tensor) -> float:
 
 def share_of_mean(mean: Tensor, own: int, num_rows: int) -> Tensor:
     """What the mean over some of the rows, maybe none, is of the mean over all."""
-    return mean if own == num_rows else mean.nan_to_num() * (own / num_rows)
+    return mean.nan_to_num() * 0.0 if own == 0 else mean * (own / num_rows)
 
 
 def check_weight(name: str, value: float) -> None:

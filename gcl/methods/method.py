@@ -198,10 +198,14 @@ def check_loss_shares(method: Method, spec: Any) -> None:
 
 def _says_shares(loss: Any) -> bool:
     """Whether a loss says ``takes_shares`` of its own computation, not of that of a class that it inherits from."""
+    loss = getattr(loss, "_orig_mod", loss)  # of torch.compile
+    if "takes_shares" in getattr(loss, "__dict__", {}):
+        return bool(loss.takes_shares)
     for cls in type(loss).__mro__:
         if "takes_shares" in vars(cls):
             return bool(loss.takes_shares)
-        if {"forward", "__call__", "positive_term", "negative_term"} & vars(cls).keys():
+        changed = {name for name, value in vars(cls).items() if callable(value)} - {"__init__", "extra_repr"}
+        if changed:
             return False
     return False
 

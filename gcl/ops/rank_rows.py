@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -12,6 +13,10 @@ from torch import Tensor
 
 from gcl.core.context import Clock
 from gcl.core.errors import RankError
+
+LOOK_EVERY = 1.0  # seconds
+
+_watch: Callable[[], str | None] = lambda: None  # noqa: E731
 
 
 def own_rows(rows: Tensor, clock: Clock) -> Tensor:
@@ -58,6 +63,21 @@ class _Gather(torch.autograd.Function):
         return total[ctx.start : ctx.start + ctx.size], None, None, None
 
 
+@contextmanager
+def watched(look: Callable[[], str | None]) -> Iterator[None]:
+    """Inside the block, whoever waits for another process asks now and then whether it is still there.
+
+    Args:
+        look: what became of it; ``None`` while all is well.
+    """
+    global _watch
+    before, _watch = _watch, look
+    try:
+        yield
+    finally:
+        _watch = before
+
+
 def sum_over_ranks(tensor: Tensor) -> Tensor:
     """The sum of a tensor over all processes, in place; the same bits everywhere.
 
@@ -86,14 +106,18 @@ def _finished(start: Callable[[], Any], tensor: Tensor) -> Tensor:
     Raises:
         RankError: another process is gone.
     """
-    pause = 1e-5
+    pause, look = 1e-5, time.monotonic() + LOOK_EVERY
+    work = start()
     try:
-        work = start()
         while tensor.device.type == "cpu" and not work.is_completed():
             time.sleep(pause)  # a wait inside the library would not let Python handle a signal
             pause = min(2 * pause, 0.01)
+            if time.monotonic() > look:
+                look = time.monotonic() + LOOK_EVERY
+                if (found := _watch()) is not None:
+                    raise RankError(found)
         work.wait()
-    except torch.OutOfMemoryError:
+    except (torch.OutOfMemoryError, RankError):
         raise
     except RuntimeError as error:
         raise RankError("the processes lost touch") from error

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import datetime
 import os
 import socket
 import subprocess
@@ -24,10 +25,13 @@ import torch.distributed as dist
 from torch.distributed import TCPStore, rendezvous  # type: ignore[attr-defined]
 
 from gcl.core.errors import ConfigError, RankError
+from gcl.ops.rank_rows import watched
 from gcl.train.process_group import HOST, LOOPBACK, PATIENCE, process_group
 from gcl.train.ranks import Alone, Ranks, Together
 from gcl.train.serve import serve
 from gcl.train.surroundings import OF_LAUNCHERS, surroundings
+
+ARRIVAL = 1800  # seconds until all processes of torchrun must have called
 
 _jobs = 0  # of torchrun's processes
 _store: Any = None  # torchrun's, once it was asked for
@@ -101,14 +105,19 @@ def together(devices: int, device: torch.device) -> Iterator[Ranks]:
         ranks = Together(0, world, started=started, reported=reported)
         store.set(f"{number}/job", device.type)
         keys = [f"{number}/ready-{rank}" for rank in range(1, world)]
+        end = time.monotonic() + ARRIVAL
         while not store.check(keys):
-            if (found := ranks.ended()) is not None:
-                raise RankError(f"{found}, before it could help; see its message above")
+            found = ranks.ended() or next((f"process {rank} ended" for rank, one in started if one.poll() == 0), None)
+            if found is None and time.monotonic() > end:
+                found = f"not all of the {world} processes came within {ARRIVAL // 60} minutes; each must call gcl"
+            if found is not None:
+                raise RankError(f"{found}, before training could begin")
             time.sleep(0.02)
         try:
             stack.enter_context(process_group(store, number, 0, world, device))
         except RuntimeError as error:
-            raise RankError(f"{ranks.why(RankError())}, before it could help") from error
+            raise RankError(f"{ranks.why(RankError())}, before training could begin") from error
+        stack.enter_context(watched(ranks.ended))
         yield ranks
 
 
@@ -160,7 +169,13 @@ def _own_store() -> Any:
 def _torchrun_store() -> Any:
     global _store
     if _store is None:
-        _store, rank, _ = next(rendezvous("env://", timeout=PATIENCE))
+        try:
+            _store, rank, _ = next(rendezvous("env://", timeout=datetime.timedelta(seconds=ARRIVAL)))
+        except (RuntimeError, ValueError) as error:
+            raise ConfigError(
+                f"the processes do not find each other at {os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']} "
+                f"({error}); start them by torchrun, or unset RANK and WORLD_SIZE"
+            ) from error
         if rank == 0:
             atexit.register(_say_that_it_is_over)
     return _store

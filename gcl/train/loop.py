@@ -71,6 +71,7 @@ class Loop:
     best: dict[str, Tensor] | None = field(default=None, init=False)
     out_of_time: bool = field(default=False, init=False)
     _buffers: dict[str, Tensor] = field(default_factory=dict, init=False)
+    _resumable: bool = field(default=True, init=False)
     stepped: bool = field(default=False, init=False)  # since this call began
     asked: bool = field(default=False, init=False)  # to stop, in any process
 
@@ -113,12 +114,15 @@ class Loop:
             state.stage, state.clock = index, Clock(stage.name, step=state.clock.step, stage_index=index)
             state.best_metric = state.best_step = state.best_epoch = state.lowest_loss = None
             state.bad_epochs, state.sums = 0, {}
+            self.optimizer, self._buffers = None, {}
+            self._resumable = False  # until the stage has begun in all processes
             if stage.init is not None:
                 # Validation may have left either mode, and must not matter.
                 self.method.eval()
                 with scope(self.streams, "stage", index):
                     stage.init(self.graph, self._own(state.clock), self.streams)
                 self.ranks.align(get_weights(self.method).values())
+            self._resumable = True
         if stage.epochs == 0:
             return
         self.optimizer = make_optimizer(self.method, stage)
@@ -262,6 +266,7 @@ class Loop:
                 )
             self.fabric.backward(output.loss)
             output, self.asked = self.ranks.sum_step(output, self.parameters, self._wants_to_stop())
+            weight = float(output.weight)
             gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
             norm = get_total_norm(gradients)
             values, norm_value = _read(output, norm)
@@ -317,10 +322,10 @@ class Loop:
         """Saves the state before the step in which a process was lost, and says so."""
         if self._buffers:
             load_weights(self.method, {**get_weights(self.method), **self._buffers})
-        if self.ranks.rank == 0:
+        if self.ranks.rank == 0 and self._resumable:
             self._save("last")
         where, kept = self.state.clock, "nothing was kept"
-        if self.store is not None:
+        if self.store is not None and self.store.exists():
             kept = f"resume the run in {self.store.folder.parent} to go on, with another trainer.devices if need be"
         raise RankError(f"{self.ranks.why(error)}, in stage {where.stage!r} after step {where.step}; {kept}") from error
 

@@ -85,11 +85,12 @@ class Together:
             RankError: another process is gone.
         """
         names = list(output.parts)
-        numbers = [output.loss, *(output.parts[name] for name in names), float(stop)]
+        weight = float(output.weight) if self.rank == 0 else 0.0  # one for all, by which they leave a stage together
+        numbers = [output.loss, *(output.parts[name] for name in names), weight, float(stop)]
         there = [float(parameter.grad is not None) for parameter in parameters]
         told = torch.stack([torch.as_tensor(value).detach().double().reshape(()).cpu() for value in [*numbers, *there]])
         told = sum_over_ranks(told)
-        loss, *parts, stops = told[: len(numbers)].unbind()
+        loss, *parts, weights, stops = told[: len(numbers)].unbind()
         used = [parameter for parameter, count in zip(parameters, told[len(numbers) :].tolist(), strict=True) if count]
         for group in _alike(used):
             _sum_gradients(group)
@@ -97,6 +98,7 @@ class Together:
         summed = dataclasses.replace(
             output,
             loss=loss.to(device),
+            weight=float(weights),
             parts={name: part.to(device) for name, part in zip(names, parts, strict=True)},
         )
         return summed, bool(stops)
@@ -117,6 +119,7 @@ class Together:
                 raise
         return list(values) if self.rank == 0 else told.tolist()
 
+    @torch.no_grad()
     def align(self, tensors: Iterable[Tensor]) -> None:
         """Gives every process the first one's values, in place.
 
@@ -124,7 +127,9 @@ class Together:
             RankError: another process is gone.
         """
         for tensor in tensors:
-            broadcast(tensor)
+            data = tensor.detach().contiguous().reshape(-1)
+            broadcast(data.view(torch.uint8) if data.numel() else data)  # gloo does not know every type
+            tensor.copy_(data.view_as(tensor))
 
     def why(self, error: RankError) -> str:
         """What became of the process that is gone."""
@@ -137,11 +142,15 @@ class Together:
 
     def ended(self) -> str | None:
         """Which process failed or ended, and how; ``None`` while all are there."""
+        codes = [(rank, process.poll()) for rank, process in self._started]
+        for rank, code in codes:  # what others then say is of its death
+            if code is not None and code < 0:
+                return self._how(rank, code)
         for rank in range(1, self.world):
             if self._reported is not None and (said := self._reported(rank)):
                 return f"process {rank} of {self.world} (counted from 0) failed: {said}"
-        for rank, process in self._started:
-            if code := process.poll():  # 0: it found another one gone, and left
+        for rank, code in codes:
+            if code:  # 0: it found another one gone, and left
                 return self._how(rank, code)
         return None
 

@@ -30,6 +30,7 @@ def serve(store: Any, rank: int, world: int, *, jobs: int | None = None) -> int:
         jobs: after how many to end; ``None`` = never.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process stops all of them, between two steps
+    noted: list[int] = []  # SIGTERM waits for the end of a job, for the first process stops between two steps
     failed = False
     done = 0
     while jobs is None or done < jobs:
@@ -40,7 +41,7 @@ def serve(store: Any, rank: int, world: int, *, jobs: int | None = None) -> int:
             return 0  # the first process is gone
         if not kind:
             return 0
-        previous = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        previous = signal.signal(signal.SIGTERM, lambda number, frame: noted.append(number))
         failed = False
         try:
             _help(store, done, rank, world, kind)
@@ -51,7 +52,9 @@ def serve(store: Any, rank: int, world: int, *, jobs: int | None = None) -> int:
             if not isinstance(error, GCLError):
                 traceback.print_exc()
         finally:
-            signal.signal(signal.SIGTERM, previous)
+            signal.signal(signal.SIGTERM, previous or signal.SIG_DFL)
+        if noted:
+            return 1
         done += 1
     return int(failed)
 
@@ -61,8 +64,12 @@ def _help(store: Any, number: int, rank: int, world: int, kind: str) -> None:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     store.set(f"{number}/ready-{rank}", b"1")
-    with process_group(store, number, rank, world, device):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(contextlib.suppress(RankError))  # the first process tells the user
+        try:
+            stack.enter_context(process_group(store, number, rank, world, device))
+        except RuntimeError as error:
+            raise RankError("the processes did not meet") from error
         job = receive()
         if job is not None:
-            with contextlib.suppress(RankError):  # the first process tells the user
-                job.run(Together(rank, world))
+            job.run(Together(rank, world))

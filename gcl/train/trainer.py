@@ -186,7 +186,8 @@ class Trainer:
             ConfigError: settings that do not fit the method, or a device that is not there.
             CheckpointError: a checkpoint that is damaged or belongs to another run.
             OutputError: ``run_dir`` holds a run and ``resume`` is ``False``, or cannot be written.
-            RankError: one of several processes is gone; the last checkpoint holds everything up to the step before.
+            RankError: one of several processes is gone; the last checkpoint holds everything up to the step before, or,
+                where a stage had not begun in all of them, what it held.
             NonFiniteError: a loss or gradient became NaN or infinite; ``checkpoint/crash`` holds the state before.
             KeyboardInterrupt: SIGINT or SIGTERM came; the last checkpoint holds everything up to the last step, and
                 ``str(error)`` says where training stopped and how to go on.

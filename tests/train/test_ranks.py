@@ -249,9 +249,9 @@ def test_arrays_of_a_stored_graph_are_mapped_by_every_process_and_not_sent(tmp_p
     store_graph(tmp_path / "edges.csv", tmp_path / "big", features=tmp_path / "x.npy")
     sent, broadcast = [], torch.distributed.broadcast
 
-    def counted(tensor, src):
+    def counted(tensor, src, **more):
         sent.append(tensor.numel() * tensor.element_size())
-        broadcast(tensor, src=src)
+        return broadcast(tensor, src=src, **more)
 
     monkeypatch.setattr(torch.distributed, "broadcast", counted)
     settings = {"encoder": {"out_channels": 4}, "projector": {"hidden_channels": 4}, **QUICK}
@@ -315,6 +315,36 @@ def test_torchrun_makes_one_run_that_the_command_goes_on_with(tmp_path):
     wrong = gcl_command("train", "--resume", tmp_path / "two", "trainer.epochs=9")
     assert wrong.returncode == 2
     assert "takes no other settings than trainer.devices=N" in wrong.stderr
+
+
+TWO_TRAININGS = """
+from sharing_method import Sharing
+from tiny_method import tiny_graph
+from gcl.core.errors import GCLError
+from gcl.core.streams import Streams
+from gcl.train.trainer import Trainer
+
+for fail in ("raise", "nan", ""):
+    method = Sharing(fail)
+    method.build()
+    try:
+        print(Trainer(epochs=3, device="cpu").fit(method, tiny_graph(), streams=Streams(1), progress=False).steps)
+    except GCLError as error:
+        print(error)
+"""
+
+
+def test_under_torchrun_a_program_can_go_on_after_an_error_of_another_process(tmp_path):
+    (tmp_path / "program.py").write_text(TWO_TRAININGS)
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    done = gcl_command(tmp_path / "program.py", launcher=torchrun, PYTHONPATH=os.pathsep.join(sys.path))
+    assert done.returncode == 0, done.stderr
+    first, second, third = done.stdout.splitlines()
+    assert first.startswith(
+        "process 1 of 2 (counted from 0) failed: ValueError: a part of one's own went wrong, in stage"
+    )
+    assert second.startswith("the loss became nan in stage 'train', epoch 2, step 4")
+    assert third == "9"
 
 
 def test_a_run_of_another_configuration_is_still_refused(tmp_path):
