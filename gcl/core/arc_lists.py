@@ -62,16 +62,10 @@ def sorted_arcs(
 
 
 def check_csr(row_ptr: Tensor, col: Tensor, shape: tuple[int, int], weight: Tensor | None) -> None:
-    """Refuses CSR arrays that are none.
-
-    Args:
-        row_ptr: integer ``[num_rows + 1]``, where each row begins, and the number of arcs.
-        col: column of each arc, ascending inside a row, without repetition, ``[E]``.
-        shape: ``(num_rows, num_cols)``.
-        weight: ``[E]`` or ``None``.
+    """Refuses CSR arrays that are none, as :meth:`gcl.core.adjacency.Adjacency.from_csr` says.
 
     Raises:
-        DataError: wrong shape or dtype, a pointer that falls, a column out of range or out of order.
+        DataError: such arrays.
     """
     for name, index in (("row_ptr", row_ptr), ("col", col)):
         if index.dim() != 1 or index.dtype not in (torch.int32, torch.int64):

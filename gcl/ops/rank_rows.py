@@ -16,7 +16,12 @@ from gcl.core.errors import RankError
 
 LOOK_EVERY = 1.0  # seconds
 
-_watch: Callable[[], str | None] = lambda: None  # noqa: E731
+
+def _nothing_known() -> str | None:
+    return None
+
+
+_watch: Callable[[], str | None] = _nothing_known
 
 
 def own_rows(rows: Tensor, clock: Clock) -> Tensor:
