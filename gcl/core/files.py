@@ -94,7 +94,7 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         OutputError: it exists, or its folder cannot be made or written to.
     """
     target = Path(path)
-    if target.exists():
+    if os.path.lexists(target):
         raise OutputError(f"{target} exists; choose another name or remove it first")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

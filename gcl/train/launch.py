@@ -16,7 +16,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -117,8 +117,20 @@ def together(devices: int, device: torch.device) -> Iterator[Ranks]:
             stack.enter_context(process_group(store, number, 0, world, device))
         except RuntimeError as error:
             raise RankError(f"{ranks.why(RankError())}, before training could begin") from error
+        stack.push(_ends(started))
         stack.enter_context(watched(ranks.ended))
         yield ranks
+
+
+def _ends(started: list[tuple[int, Any]]) -> Callable[..., None]:
+    """On an error, ends helpers before the group is left, which would wait for an exchange with them."""
+
+    def leave(kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        if kind is not None:
+            for _, process in started:
+                process.kill()
+
+    return leave
 
 
 @contextmanager

@@ -115,14 +115,15 @@ class Loop:
             state.best_metric = state.best_step = state.best_epoch = state.lowest_loss = None
             state.bad_epochs, state.sums = 0, {}
             self.optimizer, self._buffers = None, {}
-            self._resumable = False  # until the stage has begun in all processes
+            self._resumable = False  # until the stage has begun
             if stage.init is not None:
                 # Validation may have left either mode, and must not matter.
                 self.method.eval()
                 with scope(self.streams, "stage", index):
                     stage.init(self.graph, self._own(state.clock), self.streams)
-                self.ranks.align(get_weights(self.method).values())
             self._resumable = True
+            if stage.init is not None:
+                self.ranks.align(get_weights(self.method).values())
         if stage.epochs == 0:
             return
         self.optimizer = make_optimizer(self.method, stage)
@@ -297,6 +298,7 @@ class Loop:
         parts = ", ".join(f"{name} = {value:.6g}" for name, value in values.items())
         listed = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
         where = f"stage {clock.stage!r}, epoch {clock.epoch}, step {clock.step} (batch {clock.batch})"
+        self._put_back_buffers()
         self.state.clock = dataclasses.replace(clock, rank=0, world=1)
         self._save("crash")
         kept = (
@@ -318,10 +320,13 @@ class Loop:
         parameters = {name for name, _ in self.method.named_parameters(remove_duplicate=False)}
         return {name: value.clone() for name, value in get_weights(self.method).items() if name not in parameters}
 
-    def _lost(self, error: RankError) -> None:
-        """Saves the state before the step in which a process was lost, and says so."""
+    def _put_back_buffers(self) -> None:
         if self._buffers:
             load_weights(self.method, {**get_weights(self.method), **self._buffers})
+
+    def _lost(self, error: RankError) -> None:
+        """Saves the state before the step in which a process was lost, and says so."""
+        self._put_back_buffers()
         if self.ranks.rank == 0 and self._resumable:
             self._save("last")
         where, kept = self.state.clock, "nothing was kept"
