@@ -14,6 +14,7 @@ from gcl.augment.augmenter import Augmenter
 from gcl.core.adjacency import Adjacency
 from gcl.core.errors import DataError
 from gcl.core.graph import Graph
+from gcl.core.last_result import LastResult
 from gcl.core.view import View
 from gcl.ops.arc_search import find_pairs
 from gcl.ops.diffusion import DiffusionNormalization, check_diffusion, diffusion_weights
@@ -74,7 +75,7 @@ class Diffusion(Augmenter):
         self.top = top
         self.threshold = threshold
         self.tolerance = tolerance
-        self._whole: tuple[Tensor, Adjacency] | None = None
+        self._whole = LastResult[Adjacency]()
         check_diffusion(self.series(), self.normalize, self.tolerance, self.top, self.threshold)
 
     def series(self) -> Sequence[float]:
@@ -128,8 +129,9 @@ class Diffusion(Augmenter):
             unknown = bool(nodes.numel()) and int(nodes.max()) >= size
         if unknown:
             raise DataError("this graph is not the fitted one, nor a part of it; call fit on this graph")
-        if self._whole is None or self._whole[0] is not pointer:
-            made = Adjacency.from_csr(pointer, col, (size, size), weight)
-            self._whole = (pointer, dataclasses.replace(made, edge_id=arc))
-        whole = self._whole[1]
+
+        def made() -> Adjacency:
+            return dataclasses.replace(Adjacency.from_csr(pointer, col, (size, size), weight), edge_id=arc)
+
+        whole = self._whole.of(pointer, made)
         return whole if nodes is None else whole.subgraph(nodes)

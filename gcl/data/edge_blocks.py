@@ -10,6 +10,7 @@ import numpy as np
 
 from gcl.core.errors import DataError
 from gcl.data.cell_values import numbers, whole_numbers
+from gcl.data.edges import TOO_SMALL, underflow
 from gcl.data.parquet import open_parquet
 from gcl.data.table_blocks import table_blocks
 from gcl.data.table_columns import edge_places
@@ -62,6 +63,11 @@ def _text_blocks(path: Path) -> Iterator[EdgeBlock]:
                 raise DataError(
                     f"{path} line {int(block.line[at])} has the weight {cell!r}; weights are finite numbers from 0"
                 )
+            lost = underflow(weight)
+            if lost.any():
+                at = int(lost.argmax())
+                cell = block.text(at * width + weights[0])
+                raise DataError(f"{path} line {int(block.line[at])} has the weight {cell!r}, {TOO_SMALL}")
         yield EdgeBlock(source, target, weight)
 
 
@@ -90,7 +96,11 @@ def _parquet_blocks(path: Path) -> Iterator[EdgeBlock]:
                 check_column(path, names[at], column, row, whole=at in ends)
             values = [column.to_numpy(zero_copy_only=False) for column in columns]
             source, target = (value.astype(np.int64) for value in values[:2])
-            yield EdgeBlock(source, target, values[2].astype(np.float64) if weights else None)
+            weight = values[2].astype(np.float64) if weights else None
+            if weight is not None and (lost := underflow(weight)).any():
+                at = int(lost.argmax())
+                raise DataError(f"{path} has the weight {weight[at]:g} in row {row + at}, {TOO_SMALL}")
+            yield EdgeBlock(source, target, weight)
             row += batch.num_rows
 
 

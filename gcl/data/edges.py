@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gcl.core.errors import ConfigError, DataError
 
+TOO_SMALL = "which in float32 is 0, no edge; drop the edge, or multiply all weights by a number"
 Duplicates = Literal["error", "merge", "sum"]
 
 # Where the number of nodes is not known, a largest id above this and far above the number of edges is a foreign key.
@@ -82,7 +83,8 @@ def as_edge_weight(edge_weight: Any, num_edges: int) -> Tensor | None:
     """Checked float32 weights ``[E]``, or ``None``.
 
     Raises:
-        DataError: another length, not numbers, not finite, or negative (a degree would have no square root).
+        DataError: another length, not numbers, not finite, negative (a degree would have no square root), or so small
+            that it is 0 in float32.
     """
     if edge_weight is None:
         return None
@@ -101,7 +103,18 @@ def as_edge_weight(edge_weight: Any, num_edges: int) -> Tensor | None:
             f"{bad.numel()} edge weights are negative or not finite, the first {float(weight[bad[0]]):g} at edge "
             f"{int(bad[0])}; weights are strengths from 0, replace them or drop the edge"
         )
+    lost = underflow(array)
+    if lost.any():
+        at = int(lost.argmax())
+        raise DataError(f"{int(lost.sum())} edges have a weight like {array[at]:g} of edge {at}, {TOO_SMALL}")
     return weight
+
+
+def underflow(weight: np.ndarray) -> np.ndarray:
+    """Which weights are not 0 but would be in float32, bool."""
+    with np.errstate(over="ignore", under="ignore"):
+        lost: np.ndarray = (weight != 0) & (weight.astype(np.float32) == 0)
+    return lost
 
 
 def merge_edges(

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from gcl.core.errors import DataError
+from gcl.data.edges import TOO_SMALL, underflow
 from gcl.data.table_header import (
     ID_NAMES,
     INDEX_NAMES,
@@ -156,7 +157,7 @@ def edge_columns(table: Table, types: tuple[str, str] | None = None) -> EdgeColu
         types: of sources and targets, if they have names.
 
     Raises:
-        DataError: as :func:`edge_places`, an empty id, or a weight that is not a number.
+        DataError: as :func:`edge_places`, an empty id, or a weight that is no number, negative, or 0 in float32 alone.
     """
     ends, weights = edge_places(table, types)
     for at in ends:
@@ -173,6 +174,9 @@ def edge_columns(table: Table, types: tuple[str, str] | None = None) -> EdgeColu
             f"{table.path} line {table.lines[at]} has the weight {weight[at]:g}; weights are strengths from 0, so "
             "replace it or drop the line"
         )
+    if weight is not None and (lost := underflow(weight)).any():
+        at = int(lost.argmax())
+        raise DataError(f"{table.path} line {table.lines[at]} has the weight {weight[at]:g}, {TOO_SMALL}")
     return EdgeColumns(table.column(ends[0]), table.column(ends[1]), weight)
 
 

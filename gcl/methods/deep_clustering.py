@@ -14,6 +14,7 @@ from gcl.core.context import Batch, Clock, Outputs, Prepared, Stage, StepOutput
 from gcl.core.errors import ConfigError
 from gcl.core.graph import Graph
 from gcl.core.graph_spec import GraphSpec
+from gcl.core.last_result import LastResult
 from gcl.core.streams import Streams
 from gcl.encoders.autoencoder import AutoEncoder, feature_rows
 from gcl.methods.method import Method
@@ -114,7 +115,7 @@ class DeepClustering(Method):
             n_init=n_init,
             history=history,
         )
-        self._own: tuple[Tensor | Adjacency, tuple[int, int], Tensor | Adjacency] | None = None
+        self._own = LastResult[Tensor | Adjacency]()
 
     def check(self, spec: GraphSpec) -> None:
         """Refuses more clusters than nodes."""
@@ -221,11 +222,12 @@ class DeepClustering(Method):
         features = graph.features[graph.target]
         if clock.world == 1:
             return features
-        if self._own is None or self._own[0] is not features or self._own[1] != (clock.rank, clock.world):
+
+        def own() -> Tensor | Adjacency:
             nodes = own_rows(torch.arange(graph.num_nodes, device=graph.device), clock)
-            own = features.index_select(0, nodes) if isinstance(features, Tensor) else features.rows_of(nodes)
-            self._own = (features, (clock.rank, clock.world), own)
-        return self._own[2]
+            return features.index_select(0, nodes) if isinstance(features, Tensor) else features.rows_of(nodes)
+
+        return self._own.of(features, own, key=(clock.rank, clock.world))
 
     def _reconstruction(self, graph: Graph, nodes: Tensor, clock: Clock) -> Tensor:
         """This process's share of the mean over a batch."""

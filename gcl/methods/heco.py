@@ -14,6 +14,7 @@ from gcl.core.context import Batch, Clock, LossContext, Outputs, Prepared, StepO
 from gcl.core.errors import ConfigError, DataError, unknown
 from gcl.core.graph import POSITIVE, Graph
 from gcl.core.graph_spec import GraphSpec
+from gcl.core.last_result import LastResult
 from gcl.core.operator import LinearMap
 from gcl.core.resolve import Slot, resolve
 from gcl.core.streams import Streams
@@ -129,7 +130,7 @@ class HeCo(Method):
             projector=projector,
             loss=loss,
         )
-        self._made: tuple[Graph, _Structures] | None = None  # of the last graph
+        self._made = LastResult[_Structures]()
 
     def check(self, spec: GraphSpec) -> None:
         """Reads the meta-paths, the types of the schema view, and whose the positives are."""
@@ -231,19 +232,20 @@ class HeCo(Method):
 
     def _structures(self, graph: Graph) -> _Structures:
         """The operators of the meta-paths, the features by type, and what is drawn from; kept for the last graph."""
-        if self._made is None or self._made[0] is not graph:
-            here = graph.to("cpu")
-            operators: list[LinearMap] = [
-                Propagation(metapath_graph(here, path, counts=False, mend=MEND), normalize="symmetric").to(graph.device)
-                for path in metapaths_of(self.metapaths, graph.spec)
-            ]
-            features = {
-                kind: normalized_features(matrix) if self.normalize_features else matrix
-                for kind, matrix in graph.features.items()
-                if self.features == "all" or kind == graph.target
-            }
-            self._made = (graph, (operators, features, self._around(graph)))
-        return self._made[1]
+        return self._made.of(graph, lambda: self._make_structures(graph))
+
+    def _make_structures(self, graph: Graph) -> _Structures:
+        here = graph.to("cpu")
+        operators: list[LinearMap] = [
+            Propagation(metapath_graph(here, path, counts=False, mend=MEND), normalize="symmetric").to(graph.device)
+            for path in metapaths_of(self.metapaths, graph.spec)
+        ]
+        features = {
+            kind: normalized_features(matrix) if self.normalize_features else matrix
+            for kind, matrix in graph.features.items()
+            if self.features == "all" or kind == graph.target
+        }
+        return operators, features, self._around(graph)
 
     def _schema(self, spec: GraphSpec) -> dict[str, int]:
         """The neighbouring types of the schema view, and how many neighbours of each are drawn."""

@@ -13,6 +13,7 @@ from gcl.core.context import Batch, Clock, LossContext, Outputs, Prepared, StepO
 from gcl.core.errors import ConfigError, unknown
 from gcl.core.graph import Graph
 from gcl.core.graph_spec import GraphSpec
+from gcl.core.last_result import LastResult
 from gcl.core.resolve import Slot, resolve
 from gcl.core.streams import Streams
 from gcl.encoders.metapath_context import MetaPathViews
@@ -137,7 +138,7 @@ class MetaPathContrast(Method):
             anchor_view=anchor_view,
             anchors=anchors,
         )
-        self._last: tuple[Graph, MetaPathViews, bool] | None = None  # a graph, its views, whether it is the fitted one
+        self._last = LastResult[tuple[MetaPathViews, bool]]()
         self._fitted: Mapping[str, Tensor] = {}
 
     def check(self, spec: GraphSpec) -> None:
@@ -259,22 +260,23 @@ class MetaPathContrast(Method):
 
     def _known(self, graph: Graph) -> tuple[MetaPathViews, bool]:
         """The views of a graph, and whether it is that of :meth:`prepare`."""
-        if self._last is None or self._last[0] is not graph:
-            here, paths = graph.to("cpu"), self._paths(graph.spec)
-            drawn = {name: tensor.cpu() for name, tensor in self._fitted.items()}
-            is_fitted = bytes(drawn["graph"].tolist()).hex() == precise_fingerprint(here)
-            if not is_fitted:
-                drawn = self._draws(here, paths, Streams(int(drawn["seed"])))
-            views = make_views(
-                here,
-                paths,
-                drawn,
-                orientation=self.orientation,
-                normalize_features=self.normalize_features,
-                device=graph.device,
-            )
-            self._last = (graph, views, is_fitted)
-        return self._last[1:]
+        return self._last.of(graph, lambda: self._make_views(graph))
+
+    def _make_views(self, graph: Graph) -> tuple[MetaPathViews, bool]:
+        here, paths = graph.to("cpu"), self._paths(graph.spec)
+        drawn = {name: tensor.cpu() for name, tensor in self._fitted.items()}
+        is_fitted = bytes(drawn["graph"].tolist()).hex() == precise_fingerprint(here)
+        if not is_fitted:
+            drawn = self._draws(here, paths, Streams(int(drawn["seed"])))
+        views = make_views(
+            here,
+            paths,
+            drawn,
+            orientation=self.orientation,
+            normalize_features=self.normalize_features,
+            device=graph.device,
+        )
+        return views, is_fitted
 
     def _paths(self, spec: GraphSpec) -> list[MetaPath]:
         return metapaths_of(self.metapaths, spec)

@@ -204,8 +204,9 @@ def _says_shares(loss: Any) -> bool:
     for cls in type(loss).__mro__:
         if "takes_shares" in vars(cls):
             return bool(loss.takes_shares)
-        changed = {name for name, value in vars(cls).items() if callable(value)} - {"__init__", "extra_repr"}
-        if changed:
+        computes = (property, classmethod, staticmethod)
+        own = {name for name, value in vars(cls).items() if callable(value) or isinstance(value, computes)}
+        if own - {"__init__", "extra_repr"}:
             return False
     return False
 

@@ -11,6 +11,7 @@ from gcl.core.adjacency import Adjacency
 from gcl.core.context import Clock, Prepared
 from gcl.core.graph import Graph
 from gcl.core.graph_spec import GraphSpec
+from gcl.core.last_result import LastResult
 from gcl.encoders.autoencoder import feature_rows
 from gcl.encoders.encoder import in_channels_of
 from gcl.methods.deep_clustering import DeepClustering, check_weight
@@ -66,7 +67,7 @@ class SDCN(DeepClustering):
         )
         check_weight("graph_weight", graph_weight)
         self.store(graph_weight=graph_weight)
-        self._known: tuple[Adjacency, Adjacency] | None = None
+        self._known = LastResult[Adjacency]()
 
     graph_weight: float
 
@@ -99,9 +100,7 @@ class SDCN(DeepClustering):
 
     def _transition(self, adjacency: Adjacency) -> Adjacency:
         """T of a graph; that of the last one is kept."""
-        if self._known is None or self._known[0] is not adjacency:
-            self._known = (adjacency, transition_weights(adjacency, 1).to(adjacency.device))
-        return self._known[1]
+        return self._known.of(adjacency, lambda: transition_weights(adjacency, 1).to(adjacency.device))
 
     def _graph_assignment(self, hidden: list[Tensor], graph: Graph) -> Tensor:
         """Logits of the GCN, ``[N, K]``."""

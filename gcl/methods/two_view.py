@@ -14,6 +14,7 @@ from gcl.core.context import Batch, Clock, LayerTrace, LossContext, Outputs, Pre
 from gcl.core.errors import ConfigError, unknown
 from gcl.core.graph import Graph
 from gcl.core.graph_spec import GraphSpec
+from gcl.core.last_result import LastResult
 from gcl.core.resolve import Slot, resolve
 from gcl.core.streams import Streams
 from gcl.core.view import View
@@ -124,7 +125,7 @@ class TwoView(Method):
         )
         self.remembered_: Remembered | None = None
         self.regularizer_state_ = {}
-        self._reordered: tuple[Graph, Graph] | None = None  # the last graph as it came, and in the order of training
+        self._reordered = LastResult[Graph]()  # in the order of training
 
     def check(self, spec: GraphSpec) -> None:
         """Makes every part once, so that what does not fit is said before any work."""
@@ -319,10 +320,9 @@ class TwoView(Method):
         graph, order = batch.graph, self.node_order_
         if order is None or graph.node_id is not None:
             return batch
-        if self._reordered is None or self._reordered[0] is not graph:
-            self._reordered = (graph, reorder_nodes(graph, order))
+        reordered = self._reordered.of(graph, lambda: reorder_nodes(graph, order))
         index = None if batch.index is None else inverse_order(order)[batch.index]
-        return dataclasses.replace(batch, graph=self._reordered[1], index=index)
+        return dataclasses.replace(batch, graph=reordered, index=index)
 
     def _augmenters(self) -> list[Compose]:
         return [Compose(self.augment[view]) for view in ("view1", "view2")]

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gcl.core.context import Batch, Clock
 from gcl.core.graph import Graph
+from gcl.core.last_result import LastResult
 from gcl.core.streams import Streams
 from gcl.ops.communities import detect_communities
 from gcl.train.batches import check_size, induced
@@ -32,14 +33,12 @@ class CommunityBatches:
     def __init__(self, *, batch_size: int = 1024):
         check_size("batch_size", batch_size, 2)
         self.batch_size = batch_size
-        self._pieces: tuple[Graph, int, list[Tensor]] | None = None  # of the last graph and seed
+        self._pieces = LastResult[list[Tensor]]()
 
     def __call__(self, graph: Graph, clock: Clock, streams: Streams) -> Iterator[Batch]:
         """The batches of an epoch."""
         seed = streams.integer("batch communities", bits=31)
-        if self._pieces is None or self._pieces[0] is not graph or self._pieces[1] != seed:
-            self._pieces = (graph, seed, self._cut(graph, seed))
-        pieces = self._pieces[2]
+        pieces = self._pieces.of(graph, lambda: self._cut(graph, seed), key=seed)
         generator = streams.generator("batches", clock.stage_index, clock.epoch)
         order = torch.randperm(len(pieces), generator=generator).tolist()
         nodes = torch.cat([pieces[piece] for piece in order])

@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from types import FrameType, TracebackType
 from typing import Any
 
+ONE_ORDER = 1.0  # seconds within which two SIGTERM are one
 _END: ContextVar[float] = ContextVar("end", default=math.inf)  # on the monotonic clock
 _SLICE: ContextVar[float] = ContextVar("slice", default=math.inf)  # seconds of one training
 
@@ -44,12 +45,14 @@ class Interruption:
     """Notes SIGINT and SIGTERM inside a ``with`` block so that work stops between two steps.
 
     The first signal sets ``requested``, as the end of :func:`stop_after` does; a second one raises
-    ``KeyboardInterrupt`` at once. Handlers are restored on leaving. A thread other than the main one gets no handlers,
+    ``KeyboardInterrupt`` at once, but for a SIGTERM within a second of the first: a scheduler may send one to the
+    process and one to its group. Handlers are restored on leaving. A thread other than the main one gets no handlers,
     and a signal that the process ignores stays ignored.
     """
 
     def __init__(self) -> None:
         self.signalled = False
+        self._first = -math.inf  # when the first signal came
         self._end = math.inf
         self._previous: dict[signal.Signals, Any] = {}
 
@@ -83,8 +86,11 @@ class Interruption:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if self.signalled and number == signal.SIGTERM and now - self._first < ONE_ORDER:
+            return
         if self.signalled:
             raise KeyboardInterrupt(
                 "interrupted twice and stopped at once; resume the run to go on from its last checkpoint"
             )
-        self.signalled = True
+        self.signalled, self._first = True, now

@@ -22,6 +22,7 @@ from gcl.train.batches import Batches
 from gcl.train.checkpoint import Checkpoint, CheckpointStore, TrainerState
 from gcl.train.fit_result import FitResult
 from gcl.train.interruption import Interruption
+from gcl.train.kept_buffers import KeptBuffers
 from gcl.train.memory import peak_memory_bytes
 from gcl.train.metrics import MetricsLog
 from gcl.train.optimizer import make_optimizer, set_learning_rate, trained_parameters
@@ -70,7 +71,8 @@ class Loop:
     parameters: list[nn.Parameter] = field(default_factory=list, init=False)
     best: dict[str, Tensor] | None = field(default=None, init=False)
     out_of_time: bool = field(default=False, init=False)
-    _buffers: dict[str, Tensor] = field(default_factory=dict, init=False)
+    before_epoch: KeptBuffers = field(init=False)
+    before_step: KeptBuffers = field(init=False)
     _resumable: bool = field(default=True, init=False)
     stepped: bool = field(default=False, init=False)  # since this call began
     asked: bool = field(default=False, init=False)  # to stop, in any process
@@ -78,6 +80,7 @@ class Loop:
     def run(self) -> FitResult:
         """Trains to the end, from the beginning or from the checkpoint."""
         self._started = time.perf_counter() - self.state.elapsed
+        self.before_epoch, self.before_step = KeptBuffers(self.method), KeptBuffers(self.method)
         resumed_from = None
         if self.checkpoint is not None:
             load_weights(self.method, self.checkpoint.model)
@@ -114,7 +117,8 @@ class Loop:
             state.stage, state.clock = index, Clock(stage.name, step=state.clock.step, stage_index=index)
             state.best_metric = state.best_step = state.best_epoch = state.lowest_loss = None
             state.bad_epochs, state.sums = 0, {}
-            self.optimizer, self._buffers = None, {}
+            self.optimizer = None
+            self.before_epoch, self.before_step = KeptBuffers(self.method), KeptBuffers(self.method)
             self._resumable = False  # until the stage has begun
             if stage.init is not None:
                 # Validation may have left either mode, and must not matter.
@@ -152,7 +156,8 @@ class Loop:
         assert self.optimizer is not None
         learning_rate = set_learning_rate(self.optimizer, stage, epoch)
         self.method.train()
-        self._buffers = self._changeable_buffers()
+        if self.store is not None and self.ranks.world > 1:
+            self.before_epoch.keep()
         if not skip:
             state.sums = {}
             with scope(self.streams, "epoch", index, epoch):
@@ -165,8 +170,8 @@ class Loop:
                 if count <= skip:
                     continue
                 clock = dataclasses.replace(begin, batch=count - 1, step=begin.step + count - 1)
-                if state.clock.batch:  # before the first step of an epoch, they are those before its start
-                    self._buffers = self._changeable_buffers()
+                if self.store is not None:
+                    self.before_step.keep()
                 loss = self._step(batch, clock, self.optimizer)
                 state.clock = Clock(stage.name, epoch, count, begin.step + count, stage_index=index)
                 self.stepped = True
@@ -298,7 +303,7 @@ class Loop:
         parts = ", ".join(f"{name} = {value:.6g}" for name, value in values.items())
         listed = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
         where = f"stage {clock.stage!r}, epoch {clock.epoch}, step {clock.step} (batch {clock.batch})"
-        self._put_back_buffers()
+        self.before_step.put_back()
         self.state.clock = dataclasses.replace(clock, rank=0, world=1)
         self._save("crash")
         kept = (
@@ -313,20 +318,9 @@ class Loop:
 
     # -- several processes -------------------------------------------------------------------------------------------
 
-    def _changeable_buffers(self) -> dict[str, Tensor]:
-        """Copies of what changes before the sum over the processes, which may fail: not the parameters."""
-        if self.ranks.world == 1 or self.store is None:
-            return {}
-        parameters = {name for name, _ in self.method.named_parameters(remove_duplicate=False)}
-        return {name: value.clone() for name, value in get_weights(self.method).items() if name not in parameters}
-
-    def _put_back_buffers(self) -> None:
-        if self._buffers:
-            load_weights(self.method, {**get_weights(self.method), **self._buffers})
-
     def _lost(self, error: RankError) -> None:
         """Saves the state before the step in which a process was lost, and says so."""
-        self._put_back_buffers()
+        (self.before_step if self.state.clock.batch else self.before_epoch).put_back()
         if self.ranks.rank == 0 and self._resumable:
             self._save("last")
         where, kept = self.state.clock, "nothing was kept"

@@ -9,6 +9,7 @@ import torch
 
 from gcl.core.context import Batch, Clock
 from gcl.core.graph import Graph
+from gcl.core.last_result import LastResult
 from gcl.core.streams import Streams
 from gcl.ops.neighbor_sampler import NeighborSampler, check_fanout
 from gcl.ops.rank_rows import own_rows
@@ -39,13 +40,12 @@ class NeighborBatches:
         check_fanout(fanout)
         self.batch_size = batch_size
         self.fanout = fanout
-        self._sampler: tuple[Graph, NeighborSampler] | None = None  # of the last graph
+        self._sampler = LastResult[NeighborSampler]()
 
     def __call__(self, graph: Graph, clock: Clock, streams: Streams) -> Iterator[Batch]:
         """The batches of an epoch."""
-        if self._sampler is None or self._sampler[0] is not graph:
-            self._sampler = (graph, NeighborSampler(graph.adjacency.with_ids(None), self.fanout))
-        sampler, (name,) = self._sampler[1], graph.relations
+        sampler = self._sampler.of(graph, lambda: NeighborSampler(graph.adjacency.with_ids(None), self.fanout))
+        (name,) = graph.relations
         for number, seeds in enumerate(shuffled(graph.num_nodes, self.batch_size, clock, streams)):
             shared = clock.world > 1 and seeds.numel() >= clock.world  # else every process takes the whole batch
             own = own_rows(seeds, clock) if shared else seeds

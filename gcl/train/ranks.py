@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import signal
 import time
 from collections.abc import Iterable, Sequence
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from gcl.core.context import StepOutput
-from gcl.core.errors import RankError
+from gcl.core.errors import ConfigError, RankError
 from gcl.ops.rank_rows import broadcast, sum_over_ranks
 
 
@@ -75,6 +76,7 @@ class Together:
         self.world = world
         self._started = started
         self._reported = reported
+        self._parts: list[str] = []  # whose values are exchanged, in this order
 
     def sum_step(self, output: StepOutput, parameters: Sequence[nn.Parameter], stop: bool) -> tuple[StepOutput, bool]:
         """Loss, parts and gradients summed over the processes, and whether any of them wants to stop.
@@ -82,16 +84,18 @@ class Together:
         A parameter without a gradient in every process stays without one: optimisers leave it alone.
 
         Raises:
+            ConfigError: the processes have parts of other names.
             RankError: another process is gone.
         """
-        names = list(output.parts)
-        weight = float(output.weight) if self.rank == 0 else 0.0  # one for all, by which they leave a stage together
-        numbers = [output.loss, *(output.parts[name] for name in names), weight, float(stop)]
         there = [float(parameter.grad is not None) for parameter in parameters]
-        told = torch.stack([torch.as_tensor(value).detach().double().reshape(()).cpu() for value in [*numbers, *there]])
-        told = sum_over_ranks(told)
-        loss, *parts, weights, stops = told[: len(numbers)].unbind()
-        used = [parameter for parameter, count in zip(parameters, told[len(numbers) :].tolist(), strict=True) if count]
+        told = self._told(output, stop, there)
+        if told[3]:  # of what follows, nothing is what it seems
+            self._agree_on_parts(list(output.parts))
+            told = self._told(output, stop, there)
+        loss, weights, stops, _ = told[:4].unbind()
+        names, counts = self._parts, told[4 + len(self._parts) :].tolist()
+        parts = told[4 : 4 + len(names)]
+        used = [parameter for parameter, count in zip(parameters, counts, strict=True) if count]
         for group in _alike(used):
             _sum_gradients(group)
         device = output.loss.device
@@ -102,6 +106,37 @@ class Together:
             parts={name: part.to(device) for name, part in zip(names, parts, strict=True)},
         )
         return summed, bool(stops)
+
+    def _told(self, output: StepOutput, stop: bool, there: Sequence[float]) -> Tensor:
+        """Sums of loss, weight, wish to stop, other parts than were agreed on, the parts, and what has gradients."""
+        weight = float(output.weight) if self.rank == 0 else 0.0  # one for all, by which they leave a stage together
+        others = list(output.parts) != self._parts
+        parts = [math.nan if others else output.parts[name] for name in self._parts]
+        numbers = [output.loss, weight, float(stop), float(others), *parts, *there]
+        return sum_over_ranks(
+            torch.stack([torch.as_tensor(value).detach().double().reshape(()).cpu() for value in numbers])
+        )
+
+    def _agree_on_parts(self, names: list[str]) -> None:
+        """From now on these parts are summed, in this order.
+
+        Raises:
+            ConfigError: another process has others.
+        """
+        text = torch.frombuffer(bytearray("\n".join(names).encode() + b"\n"), dtype=torch.uint8).int()
+        sizes = torch.zeros(self.world, dtype=torch.int64)
+        sizes[self.rank] = text.numel()
+        texts = torch.zeros(self.world, int(sum_over_ranks(sizes).max()), dtype=torch.int32)
+        texts[self.rank, : text.numel()] = text
+        said = [bytes(row.tolist()).rstrip(b"\0").decode().split("\n")[:-1] for row in sum_over_ranks(texts)]
+        for rank, others in enumerate(said):
+            if others != said[0]:
+                raise ConfigError(
+                    f"process 0 of {self.world} has the parts {', '.join(said[0]) or 'none'} of the loss, and process "
+                    f"{rank} {', '.join(others) or 'none'}; a method gives parts of the same names in every process, "
+                    "with the value 0 where a share has nothing of one"
+                )
+        self._parts = names
 
     def of_first(self, values: Sequence[float]) -> list[float]:
         """What the first process says, everywhere.

@@ -9,6 +9,7 @@ import torch
 
 from gcl.core.context import Batch, Clock
 from gcl.core.graph import Graph
+from gcl.core.last_result import LastResult
 from gcl.core.streams import Streams
 from gcl.ops.random_walk import RandomWalk
 from gcl.ops.true_places import true_places
@@ -35,13 +36,12 @@ class WalkBatches:
         check_size(f"batch_size, for a walk of {walk_length} steps and its root,", batch_size, walk_length + 1)
         self.batch_size = batch_size
         self.walk_length = walk_length
-        self._walk: tuple[Graph, RandomWalk] | None = None  # on the last graph
+        self._walk = LastResult[RandomWalk]()
 
     def __call__(self, graph: Graph, clock: Clock, streams: Streams) -> Iterator[Batch]:
         """The batches of an epoch."""
-        if self._walk is None or self._walk[0] is not graph:
-            self._walk = (graph, RandomWalk(graph.adjacency))
-        walk, stage, epoch = self._walk[1], clock.stage_index, clock.epoch
+        walk = self._walk.of(graph, lambda: RandomWalk(graph.adjacency))
+        stage, epoch = clock.stage_index, clock.epoch
         roots = torch.randperm(graph.num_nodes, generator=streams.generator("batches", stage, epoch))
         roots = roots[: math.ceil(graph.num_nodes / (self.walk_length + 1))].to(graph.device)
         count = math.ceil(roots.numel() * (self.walk_length + 1) / self.batch_size)

@@ -225,6 +225,10 @@ BAD = {
         {"edges_csv": "a,b\n", "features_csv": "id,u,land\na,1,2\nb,3,DE\n"},
         r"line 3 has 'DE' in column 3 \('land'\), which is not a number; write a number, or leave the column out",
     ),
+    "lost weight": (
+        {"edges_csv": "0,1,1\n0,2,1e-60\n"},
+        r"edges.csv line 2 has the weight 1e-60, which in float32 is 0, no edge; drop the edge, or multiply all",
+    ),
     "negative weight": ({"edges_csv": "0,1,1\n0,2,-3\n"}, "edges.csv line 2 has the weight -3"),
     "lost zeros": (
         {"edges_csv": "a,7\na,b\n", "features_csv": "id,u\na,1\nb,2\n007,3\n"},

@@ -194,8 +194,18 @@ def test_a_loss_that_does_not_say_so_is_refused():
         def negative_term(self, h1, h2, context):
             return 2 * super().negative_term(h1, h2, context)
 
-    with pytest.raises(ConfigError, match="Changed of GRACE does not say takes_shares"):
-        GRACE(loss=Changed()).check_shares()
+    class Warmer(InfoNCE):
+        @property
+        def temperature(self):
+            return 2.0
+
+        @temperature.setter
+        def temperature(self, value):
+            pass
+
+    for changed in (Changed, Warmer):
+        with pytest.raises(ConfigError, match=f"{changed.__name__} of GRACE does not say takes_shares"):
+            GRACE(loss=changed()).check_shares()
     GRACE(loss=Harder()).check_shares()
 
     class Own(torch.nn.Module):

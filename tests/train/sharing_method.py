@@ -17,7 +17,8 @@ from gcl.ops.rank_rows import gathered_rows, own_rows
 class Sharing(Method):
     """A linear model with dropout whose mean over shuffled rows is shared out; rows are gathered where ``gather``.
 
-    ``fail`` says what happens in process 1 at step 4: ``raise``, ``kill``, or ``nan`` in all of them.
+    ``fail`` says what happens in process 1 at step 4: ``raise``, ``kill``, a part of another name by ``name``, or
+    ``nan`` in all of them.
     """
 
     def __init__(self, fail: str = "", gather: bool = False):
@@ -56,4 +57,9 @@ class Sharing(Method):
             loss = loss + self.only_first.square().sum()
         if clock.step == 4 and self.fail == "nan":
             loss = loss * torch.nan
-        return StepOutput(loss, {"half": loss.detach() / 2}, weight=batch.index.numel())
+        parts = {"half": loss.detach() / 2}
+        if clock.step == 4 and clock.rank == 1 and self.fail == "name":
+            parts = {"other": loss.detach()}
+        if clock.step % 2:
+            parts["odd"] = loss.detach() * clock.step
+        return StepOutput(loss, parts, weight=batch.index.numel())

@@ -46,7 +46,7 @@ def assert_close(one, other):
 
 
 def losses(folder):
-    return [{key: record[key] for key in ("epoch", "step", "loss", "half")} for record in records(folder)]
+    return [{key: record[key] for key in ("epoch", "step", "loss", "half", "odd")} for record in records(folder)]
 
 
 # -- the same result ---------------------------------------------------------------------------------------------------
@@ -240,6 +240,13 @@ def test_the_error_of_another_process_is_told(tmp_path):
         fit(Sharing("nan"), 2, tmp_path)
     crash = CheckpointStore(tmp_path / "checkpoint").load("crash")
     assert (crash.state.clock.rank, crash.state.clock.world) == (0, 1)
+    assert crash.model["passes"] == crash.state.clock.step == 4  # as before the step, buffers too
+
+
+def test_parts_of_other_names_in_another_process_are_told():
+    with pytest.raises(ConfigError, match="process 0 of 2 has the parts half of the loss, and process 1 other; a met"):
+        fit(Sharing("name"), 2)
+    assert children_of_this_process() == []
 
 
 def test_arrays_of_a_stored_graph_are_mapped_by_every_process_and_not_sent(tmp_path, monkeypatch):

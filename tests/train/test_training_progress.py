@@ -93,6 +93,20 @@ def test_interruption_restores_handlers_and_respects_ignored_signals():
         signal.signal(signal.SIGTERM, ignored)
 
 
+def test_two_sigterm_at_once_are_one_order(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("gcl.train.interruption.time.monotonic", lambda: now[0])
+    before = signal.getsignal(signal.SIGTERM)
+    with Interruption() as interruption:
+        for _ in range(2):  # to the process, and to its group
+            signal.raise_signal(signal.SIGTERM)
+        assert interruption.signalled
+        now[0] += 2.0
+        with pytest.raises(KeyboardInterrupt, match="interrupted twice"):
+            signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
 def test_training_works_in_another_thread():
     results = []
     thread = threading.Thread(target=lambda: results.append(fit(None)[1]))
