@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from gcl.core.context import Batch, Clock, StepOutput
+from gcl.core.context import Batch, Clock
 from gcl.core.errors import ConfigError, NonFiniteError, RankError
 from gcl.core.graph import Graph
 from gcl.core.streams import Streams
@@ -31,6 +31,7 @@ from gcl.train.random_state import scope
 from gcl.train.ranks import Ranks
 from gcl.train.selection import note_best, note_loss, out_of_patience, validation_due
 from gcl.train.stage import PlannedStage
+from gcl.train.step_output import check_output, read_output
 from gcl.train.weights import copy_weights, get_weights, load_weights
 
 RECORD_KEYS = ("stage", "epoch", "step", "loss", "lr", "validation", "timing")
@@ -253,29 +254,13 @@ class Loop:
             self.method.zero_grad(set_to_none=True)
             with self.fabric.autocast():
                 output = self.method.training_step(batch, clock, self.streams)
-            weight = float(output.weight)
-            if not (math.isfinite(weight) and weight >= 0):
-                raise ConfigError(
-                    f"{type(self.method).__name__} gave the weight {weight} for batch {clock.batch} of epoch "
-                    f"{clock.epoch}; a step's weight is a finite number of at least 0"
-                )
-            if not isinstance(output.loss, Tensor):
-                raise ConfigError(
-                    f"{type(self.method).__name__} gave a loss of type {type(output.loss).__name__}; a loss returns a "
-                    "tensor"
-                )
-            if output.loss.numel() != 1 or not output.loss.requires_grad:
-                what = f"of shape {list(output.loss.shape)}" if output.loss.numel() != 1 else "without a gradient"
-                raise ConfigError(
-                    f"{type(self.method).__name__} gave a loss {what}; a loss returns one number that depends on the "
-                    "embeddings"
-                )
+            check_output(self.method, output, clock)
             self.fabric.backward(output.loss)
             output, self.asked = self.ranks.sum_step(output, self.parameters, self._wants_to_stop())
             weight = float(output.weight)
             gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
             norm = get_total_norm(gradients)
-            values, norm_value = _read(output, norm)
+            values, norm_value = read_output(output, norm)
             # The norm may overflow where every gradient is finite, hence the second look.
             if not math.isfinite(values["loss"]) or (not math.isfinite(norm_value) and self._bad_gradients()):
                 self._crash(clock, values)
@@ -359,13 +344,3 @@ class Loop:
         raise self.interruption.error(
             f"interrupted in stage {clock.stage!r}, epoch {clock.epoch}, after step {clock.step}; {kept}"
         )
-
-
-def _read(output: StepOutput, norm: Tensor) -> tuple[dict[str, float], float]:
-    """Loss and parts, and the gradient's norm, as numbers in one transfer from the device."""
-    device = output.loss.device
-    parts = {name: value for name, value in output.parts.items() if name != "loss"}
-    tensors = [output.loss, norm, *parts.values()]
-    stacked = torch.stack([torch.as_tensor(value, device=device).detach().double().reshape(()) for value in tensors])
-    loss, norm_value, *rest = stacked.tolist()
-    return {"loss": loss, **dict(zip(parts, rest, strict=True))}, norm_value
