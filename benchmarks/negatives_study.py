@@ -7,7 +7,7 @@
 trains each variant (or those named) with GRACE's settings for the dataset and gives accuracy (linear probe on 20 random
 splits), seconds an epoch and peak memory of the process that trained it. Then it trains with all pairs once more, and
 at a few epochs compares the gradient of each variant's negative term with the exact one, by cosine, at the projections
-of two fresh views. One record a run goes to ``--records``, by default ``experiments/results/negatives``; what has a
+of two fresh views (not at their unit rows, for what points along a row is lost when it is normalised). One record a run goes to ``--records``, by default ``experiments/results/negatives``; what has a
 record of as many epochs is not run again, and an unfinished run in ``--out`` is resumed. The method before training is
 scored for every seed, and what needs no training once. Times of these runs count only where nothing else runs; then
 
@@ -272,10 +272,12 @@ def cosines(given: argparse.Namespace) -> dict[str, dict[str, float]]:
             return
         views = method.two_views(graph, streams)
         assert views is not None
-        h = [unit_rows(method.projector_(view)).detach().requires_grad_() for view in views]
+        z = [method.projector_(view).detach().requires_grad_() for view in views]
 
         def gradient(loss: Any, context: LossContext) -> Tensor:
-            return torch.cat([part.flatten() for part in torch.autograd.grad(loss.negative_term(*h, context), h)])
+            # By the rows before they are normalised: what points along them reaches no weight.
+            h1, h2 = (unit_rows(rows) for rows in z)
+            return torch.cat([part.flatten() for part in torch.autograd.grad(loss.negative_term(h1, h2, context), z)])
 
         context = LossContext(epoch=clock.epoch, clusters=clusters)
         whole = gradient(exact, context)

@@ -18,6 +18,7 @@ from gcl.data.npy_files import mapped_array
 
 RECORD = "graph.json"
 FORMAT = "gcl stored graph 1"
+BLOCK = 2**26  # bytes that are compared at once
 
 
 def is_stored_graph(path: str | os.PathLike[str]) -> bool:
@@ -103,9 +104,23 @@ def mapped_again(path: str) -> Tensor:
 
 
 def unchanged_file(tensor: Tensor) -> str | None:
-    """The file on whose pages a tensor lies; ``None`` where there is none or the tensor was changed since."""
+    """The file on whose pages a tensor lies; ``None`` where there is none or the tensor is not what it holds.
+
+    The file is read once for that: NumPy changes a tensor without its knowing.
+    """
     path, version = getattr(tensor, "mapped_from", (None, None))
-    return path if path is not None and version == tensor._version else None
+    if path is None or version != tensor._version:
+        return None
+    try:
+        there = mapped_array(Path(path), "")
+    except DataError:
+        return None  # it is gone, or another one lies there
+    here = tensor.numpy()
+    if there.shape != here.shape or there.dtype != here.dtype:
+        return None
+    size = max(1, BLOCK // max(1, here[:1].nbytes))
+    same = all(np.array_equal(here[at : at + size], there[at : at + size]) for at in range(0, len(here), size))
+    return path if same else None
 
 
 def _tensor(path: Path, found: np.ndarray) -> Tensor:

@@ -102,7 +102,7 @@ def broadcast(tensor: Tensor) -> Tensor:
 
 
 def _finished(start: Callable[[], Any], tensor: Tensor) -> Tensor:
-    """Starts an exchange between processes and waits until it is done; signals are heard meanwhile on the CPU.
+    """Starts an exchange between processes and waits until it is done; signals are heard meanwhile.
 
     Args:
         start: begins it and gives its handle.
@@ -112,9 +112,9 @@ def _finished(start: Callable[[], Any], tensor: Tensor) -> Tensor:
         RankError: another process is gone.
     """
     pause, look = 1e-5, time.monotonic() + LOOK_EVERY
-    work = start()
     try:
-        while tensor.device.type == "cpu" and not work.is_completed():
+        work = start()
+        while not work.is_completed():
             time.sleep(pause)  # a wait inside the library would not let Python handle a signal
             pause = min(2 * pause, 0.01)
             if time.monotonic() > look:

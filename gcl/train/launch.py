@@ -144,7 +144,8 @@ def _started(port: int, world: int, threads: int) -> Iterator[list[tuple[int, An
     processes: list[tuple[int, Any]] = []
     try:
         for rank in range(1, world):
-            command = [sys.executable, "-m", "gcl.train.helper", str(port), str(rank), str(world)]
+            # -P: the current folder is not searched, unless it is in the path of this process
+            command = [sys.executable, "-P", "-m", "gcl.train.helper", str(port), str(rank), str(world)]
             processes.append(
                 (
                     rank,
@@ -158,12 +159,14 @@ def _started(port: int, world: int, threads: int) -> Iterator[list[tuple[int, An
                 )
             )
         yield processes
-    finally:
         end = time.monotonic() + 5
         for _, process in processes:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(max(0.0, end - time.monotonic()))
+    finally:  # at once where something went wrong, for they may wait for this process
+        for _, process in processes:
             process.kill()
+        for _, process in processes:
             process.wait()
 
 

@@ -33,8 +33,10 @@ def process_group(store: Any, number: int, rank: int, world: int, device: torch.
         RuntimeError: another process is gone.
     """
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-    # All have said that they are ready; one that is killed between that and this is noticed after two minutes.
-    lengthen = getattr(dist.distributed_c10d, "_set_pg_timeout", None)
+    # All have said that they are ready; one that is killed between that and this is noticed after two minutes, where
+    # gloo lets the time be changed later.
+    can = torch.__version__ >= (2, 10)  # type: ignore[operator]
+    lengthen = getattr(dist.distributed_c10d, "_set_pg_timeout", None) if can else None
     first = PATIENCE if lengthen is None else MEETING
     try:
         dist.init_process_group(

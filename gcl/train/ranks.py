@@ -162,8 +162,10 @@ class Together:
             RankError: another process is gone.
         """
         for tensor in tensors:
+            if not tensor.numel():
+                continue
             data = tensor.detach().contiguous().reshape(-1)
-            broadcast(data.view(torch.uint8) if data.numel() else data)  # gloo does not know every type
+            broadcast(data.view(torch.uint8))  # gloo does not know every type
             tensor.copy_(data.view_as(tensor))
 
     def why(self, error: RankError) -> str:

@@ -162,7 +162,11 @@ BAD = {
     "split 4": ({"x": X, "splits": [0, 1, 2, 4]}, DataError, "got 4"),
     "short split": ({"x": X, "splits": [0, 1, 2]}, DataError, r"\[3, 1\]"),
     "weight length": ({"x": X, "edge_weight": [1.0]}, DataError, r"\[3\].*\[1\]"),
-    "lost weight": ({"x": X, "edge_weight": [1.0, 1e-60, 1.0]}, DataError, "like 1e-60 of edge 1, which in float32 is 0"),
+    "lost weight": (
+        {"x": X, "edge_weight": [1.0, 1e-60, 1.0]},
+        DataError,
+        "like 1e-60 of edge 1, which in float32 is 0",
+    ),
     "weight nan": ({"x": X, "edge_weight": [1.0, np.nan, 1.0]}, DataError, "nan at edge 1"),
     "weight negative": ({"x": X, "edge_weight": [1.0, 1.0, -2.0]}, DataError, "-2 at edge 2"),
     "policy": ({"duplicates": "drop"}, ConfigError, "drop"),

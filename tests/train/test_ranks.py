@@ -6,6 +6,7 @@ import datetime
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -20,9 +21,11 @@ import gcl
 from gcl.core.errors import CheckpointError, ConfigError, NonFiniteError, RankError
 from gcl.core.streams import Streams
 from gcl.data.store_graph import store_graph
+from gcl.data.stored_graph import read_stored_graph, unchanged_file
 from gcl.train import process_group
 from gcl.train.checkpoint import CheckpointStore
 from gcl.train.launch import together
+from gcl.train.ranks import Together
 from gcl.train.trainer import Trainer
 
 QUICK = {"evaluate": False, "floors": False}
@@ -233,6 +236,38 @@ def children_of_this_process():
     return [line for line in listed.stdout.splitlines() if "gcl.train.helper" in line]
 
 
+def test_a_helper_ends_where_nobody_waits_for_it():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "gcl.train.helper", str(port), "1", "2"]
+    assert subprocess.run(command, timeout=60, check=False, capture_output=True).returncode == 1
+
+
+def test_an_impatient_end_while_processes_start_leaves_none(monkeypatch):
+    def interrupted(*words):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gcl.train.launch.process_group", interrupted)
+    with pytest.raises(KeyboardInterrupt), together(3, torch.device("cpu")):
+        pass
+    assert children_of_this_process() == []
+
+
+def test_tensors_without_numbers_are_not_sent(monkeypatch):
+    sent = []
+    monkeypatch.setattr("gcl.train.ranks.broadcast", sent.append)
+    Together(1, 2).align([torch.zeros(0, 3, dtype=torch.int16), torch.ones(2, dtype=torch.int16)])
+    assert [(tensor.dtype, tensor.numel()) for tensor in sent] == [(torch.uint8, 4)]
+
+
+def test_files_beside_the_user_are_not_imported(tmp_path):
+    (tmp_path / "queue.py").write_text("raise SystemExit('not yours to run')\n")
+    settings = ("evaluate=false", "floors=false", "trainer.epochs=1", "trainer.devices=2", "trainer.device=cpu")
+    done = gcl_command("train", "grace", "karate", *settings, launcher=("-P", "-m", "gcl"), folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_error_of_another_process_is_told(tmp_path):
     with pytest.raises(RankError, match=r"process 1 of 2 .* failed: ValueError: a part of one's own went wrong, in st"):
         fit(Sharing("raise"), 2)
@@ -268,6 +303,27 @@ def test_arrays_of_a_stored_graph_are_mapped_by_every_process_and_not_sent(tmp_p
     torch.testing.assert_close(two.outputs.main, one.outputs.main, rtol=1e-4, atol=1e-5)
 
 
+def test_what_became_of_a_mapped_array_is_sent(tmp_path):
+    (tmp_path / "edges.csv").write_text("0,1\n1,2\n")
+    np.save(tmp_path / "x.npy", np.arange(6.0).reshape(3, 2))
+    store_graph(tmp_path / "edges.csv", tmp_path / "big", features=tmp_path / "x.npy")
+    x = read_stored_graph(tmp_path / "big")[0].x
+    assert unchanged_file(x) == str(tmp_path / "big" / "x.npy")
+    x.numpy()[2, 1] = 9  # of which the tensor does not know
+    assert unchanged_file(x) is None
+    x.numpy()[2, 1] = 5
+    assert unchanged_file(x) is not None
+    x.mul_(1)
+    assert unchanged_file(x) is None
+    x = read_stored_graph(tmp_path / "big")[0].x
+    for other in (np.zeros((3, 2), np.float32), np.zeros((4, 2), np.float32)):
+        (tmp_path / "big" / "x.npy").unlink()
+        np.save(tmp_path / "big" / "x.npy", other)
+        assert unchanged_file(x) is None
+    (tmp_path / "big" / "x.npy").unlink()
+    assert unchanged_file(x) is None
+
+
 def test_what_cannot_be_shared_is_refused_before_any_work():
     with pytest.raises(ConfigError, match="TinyMethod does every step whole"):
         fit(TinyMethod(), 2)
@@ -285,7 +341,7 @@ def test_what_cannot_be_shared_is_refused_before_any_work():
 # -- the command -------------------------------------------------------------------------------------------------------
 
 
-def gcl_command(*words, launcher=("-m", "gcl"), **environment):
+def gcl_command(*words, launcher=("-m", "gcl"), folder=None, **environment):
     return subprocess.run(
         [sys.executable, *launcher, *map(str, words)],
         capture_output=True,
@@ -293,6 +349,7 @@ def gcl_command(*words, launcher=("-m", "gcl"), **environment):
         timeout=240,
         env={**os.environ, **environment},
         check=False,
+        cwd=folder,
     )
 
 
