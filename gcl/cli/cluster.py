@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from gcl.cli.common import AsJson, DataRoot, print_json
-from gcl.cli.evaluate import DatasetName, Labels
+from gcl.cli.common import AsJson, DataRoot, heard_warnings, print_json
+from gcl.cli.evaluate import Labels
 from gcl.cli.sources import Source, labels_of, order_of, read_source
 from gcl.core.errors import ConfigError, DataError
 from gcl.core.files import atomic_write, check_writable
@@ -28,12 +28,14 @@ MOST_SIZES = 20  # sizes that are listed
 
 
 def cluster(
-    file: Annotated[str, typer.Argument(help="Embedding or feature file, run folder, or dataset.")],
+    file: Annotated[str, typer.Argument(help="Embedding or feature file, run folder, or dataset (a graph).")],
     k: Annotated[
         int | None, typer.Option("--k", help="Number of clusters [number of classes, else by the eigengap].")
     ] = None,
     labels: Labels = None,
-    dataset: DatasetName = None,
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", help="Take labels and graph from this dataset [that of the run].")
+    ] = None,
     method: Annotated[
         Literal["kmeans", "gmm", "agglomerative", "leiden", "pamc", "own"] | None,
         typer.Option(help="How to cluster [the run's own assignment where it has one, else kmeans]."),
@@ -73,10 +75,14 @@ def cluster(
     from gcl.run.cluster import compare_clusterings
     from gcl.run.settings import parse_overrides
 
-    source, data = _read(file, data_root, kind="cluster" if method == "pamc" else None)
+    with heard_warnings() as heard:
+        source, data = _read(file, data_root, kind="cluster" if method == "pamc" else None, method=method)
+        y = None if labels is None else labels_of(source, labels, None, data_root)[0]
     if method is None:
         method = "own" if source.assignment is not None and k is None else "kmeans"
-    y = None if labels is None else labels_of(source, labels, None, data_root)[0]
+    has_rows = source.values.shape[1] > 0
+    if plot is not None and not has_rows:
+        raise ConfigError(f"--plot draws embeddings, and {file} has none; leave it out")
     adjacency, lost = None, ""
     try:
         data = _dataset_of(source, data, dataset, data_root)
@@ -91,7 +97,7 @@ def cluster(
         lost = f"{'no labels and no graph' if labels is None else 'no graph'}: {error}"
     other = None if compare is None else _other(compare, source)
     result = run(
-        source.values,
+        source.values if has_rows else None,
         k=k,
         method=method,
         assignment=source.assignment if method == "own" else None,
@@ -115,6 +121,7 @@ def cluster(
         plot_clusters(source.values, result.labels, plot, normalize=normalize, title=f"{file}: {method}")
     written = {name: str(path) for name, path in (("out", out), ("plot", plot)) if path is not None}
     if json:
+        result = dataclasses.replace(result, notes=(*heard, *result.notes))  # else on standard error
         print_json({**_record(result), **({} if agreement is None else {"agreement": agreement}), **written})
         return
     _show(result, agreement, compare, written)
@@ -136,17 +143,20 @@ def _check_targets(out: Path | None, plot: Path | None) -> None:
 # -- what is clustered, and what is known of it ----------------------------------------------------------------------
 
 
-def _read(file: str, data_root: Path | None, *, kind: str | None) -> tuple[Source, Dataset | None]:
+def _read(file: str, data_root: Path | None, *, kind: str | None, method: str | None) -> tuple[Source, Dataset | None]:
     """The rows of an embedding file or a run; or the features of a dataset, by name or path, and the dataset.
 
     Args:
         file: the file, folder or name.
         data_root: where named datasets lie.
         kind: the collection that a bare name is looked up in first.
+        method: for ``leiden`` a dataset needs no features; it then has rows without columns.
 
     Raises:
         DataError: neither a file, a run nor a dataset, or a dataset without features.
     """
+    import torch
+
     from gcl.data.node_files import plain_edge_files
 
     path = Path(file)
@@ -159,7 +169,11 @@ def _read(file: str, data_root: Path | None, *, kind: str | None) -> tuple[Sourc
         raise DataError(f"{file} does not exist; give an embedding file, a run folder or a dataset")
     data = load_dataset(file, kind=kind, data_root=data_root)
     if data.graph.target not in data.graph.features:
-        raise DataError(f"{data.name} has no features; give embeddings of its nodes")
+        square = len(data.graph.relations) == 1 and len({*data.graph.adjacency.shape}) == 1
+        if square and method == "leiden":
+            return Source(torch.empty(data.graph.num_nodes, 0), data.node_ids, data.name), data
+        more = ", or cluster its graph by --method leiden" if square else ""
+        raise DataError(f"{data.name} has no features; give embeddings of its nodes{more}")
     from gcl.core.view import View
 
     return Source(View.of(data.graph).x, data.node_ids, data.name), data

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,22 @@ Overrides = Annotated[
         metavar="[KEY=VALUE]...", help="Settings, such as loss.temperature=0.4 or encoder=mlp.", show_default=False
     ),
 ]
+
+
+@contextmanager
+def heard_warnings() -> Iterator[list[str]]:
+    """What is said of concern to the user inside the block; it is said on standard error, too."""
+    said: list[str] = []
+    with warnings.catch_warnings():
+        before = warnings.showwarning
+
+        def hear(message: Warning | str, category: type[Warning], *more: Any, **place: Any) -> None:
+            if category is UserWarning:
+                said.append(str(message))
+            before(message, category, *more, **place)
+
+        warnings.showwarning = hear
+        yield said
 
 
 @contextmanager

@@ -19,7 +19,9 @@ app = typer.Typer(
 )
 
 File = Annotated[Path, typer.Argument(help="Embedding file or run folder.")]
-Labels = Annotated[Path | None, typer.Option(help="Labels: npy, csv (column `label`, joined on `id`), or npz key `y`.")]
+Labels = Annotated[
+    Path | None, typer.Option(help="Labels: csv or tsv (column `label`, joined on `id`), txt, npy, or npz key `y`.")
+]
 DatasetName = Annotated[str | None, typer.Option("--dataset", help="Take labels and splits from this dataset.")]
 
 

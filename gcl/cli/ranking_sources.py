@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import typer
 
 from gcl.cli.sources import need, order_of
 from gcl.core.errors import ConfigError, DataError
@@ -70,7 +69,7 @@ def _of_run(folder: Path, dataset: str | None, data_root: Path | None) -> Rankin
     place = run.directory.path
     count = sum(part.name[5:].isdigit() for part in folder.glob("seed-*")) if place != folder else 1
     if count > 1:
-        typer.echo(f"{folder} has {count} seeds; this is {place.name}", err=True)
+        warnings.warn(f"{folder} has {count} seeds; this is {place.name}", stacklevel=2)
     settings = run.settings
     name = need(dataset or settings["dataset"], f"{folder} was trained on a graph in memory; give --dataset NAME")
     outputs = run.outputs

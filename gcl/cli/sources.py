@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import typer
 
 from gcl.core.errors import ConfigError, DataError
 
@@ -34,7 +33,7 @@ class Source:
 
 
 def read_source(path: Path) -> Source:
-    """A run folder or an embedding file. Of a run with several seeds the first is read, and standard error says so."""
+    """A run folder or an embedding file. Of a run with several seeds the first is read, and a warning says so."""
     if not path.exists():
         raise DataError(f"{path} does not exist; give an embedding file or a run folder")
     if path.is_dir():
@@ -45,7 +44,7 @@ def read_source(path: Path) -> Source:
         place = run.directory.path
         count = sum(folder.name[5:].isdigit() for folder in path.glob("seed-*")) if place != path else 1
         if count > 1:
-            typer.echo(f"{path} has {count} seeds; this is {place.name}", err=True)
+            warnings.warn(f"{path} has {count} seeds; this is {place.name}", stacklevel=2)
         settings = run.settings
         outputs = run.outputs
         kind, root = kind_of(settings), settings["data_root"]

@@ -43,7 +43,7 @@ class Clusters:
 
 
 def find_clusters(
-    z: Tensor,
+    z: Tensor | None,
     k: int | None,
     *,
     method: ClusterMethod = "kmeans",
@@ -64,7 +64,7 @@ def find_clusters(
     ==================  ==========================================================================================
 
     Args:
-        z: ``[N, d]``, finite; ``leiden`` does not look at it.
+        z: ``[N, d]``, finite; ``leiden`` does not look at it, and takes ``None``.
         k: clusters, from 1 to N; ``None`` for ``leiden``.
         method: see the table.
         adjacency: the graph, for ``leiden``.
@@ -82,23 +82,31 @@ def find_clusters(
     if method == "leiden":
         if adjacency is None:
             raise ConfigError("leiden clusters the nodes of a graph; give one")
-        if adjacency.shape != (z.shape[0], z.shape[0]):
+        if z is not None and adjacency.shape != (z.shape[0], z.shape[0]):
             raise DataError(f"the graph has {adjacency.shape[0]} nodes for {z.shape[0]} rows; give one of the rows")
         labels = detect_communities(adjacency, seed=seed, resolution=resolution)
         return Clusters(labels, modularity(adjacency, labels, resolution=resolution), "leiden")
+    if z is None:
+        raise ConfigError(f"{method} clusters rows; give embeddings")
     if k is None:
         raise ConfigError(f"{method} needs k, the number of clusters")
     if method == "kmeans":
         fit = kmeans_assign(z, k, normalize=normalize, seed=seed, n_init=n_init, algorithm=algorithm)
         return Clusters(fit.labels, -fit.inertia, kmeans_protocol(normalize, fit))
     rows = as_embeddings(z).double()
-    rows = rows / rows.abs().max().clamp(min=1e-300)  # no square overflows, and no clustering changes
-    points = (F.normalize(rows, dim=1) if normalize else rows).numpy()
+    rows = _scaled(rows)  # no square overflows
+    if normalize:
+        rows = F.normalize(rows, dim=1)
+    points = _scaled(rows - rows.mean(dim=0)).numpy()  # neither place nor unit changes a clustering
     _check_k(k, len(points))
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         found, score = _mixture(points, k, seed) if method == "gmm" else _ward(points, k)
     return Clusters(torch.from_numpy(found.astype(np.int64)), score, f"{method}{'-l2' if normalize else ''}")
+
+
+def _scaled(rows: Tensor) -> Tensor:
+    return rows / rows.abs().max().clamp(min=1e-300)
 
 
 def _mixture(points: np.ndarray, k: int, seed: int) -> tuple[np.ndarray, float]:

@@ -18,7 +18,7 @@ SAMPLE = 5_000  # rows whose distances to each other the silhouette takes
 
 
 def cluster_quality(
-    z: Tensor, labels: Tensor, *, adjacency: Adjacency | None = None, normalize: bool = True, seed: int = 0
+    z: Tensor | None, labels: Tensor, *, adjacency: Adjacency | None = None, normalize: bool = True, seed: int = 0
 ) -> dict[str, float]:
     r"""Measures of a clustering that look at no label.
 
@@ -29,11 +29,12 @@ def cluster_quality(
     ``conductance``     mean over the clusters of cut / min(volume inside, volume outside)            0 to 1, low
     ==================  ===========================================================================  ============
 
-    The first two are left out where there is one cluster or each row is one, the last two without a graph. Clusters
+    The first two are left out without embeddings and where there is one cluster or each row is one, the last two
+    without a graph. Clusters
     without arcs, and one that holds all of them, have no conductance.
 
     Args:
-        z: ``[N, d]``.
+        z: ``[N, d]``, or ``None``.
         labels: cluster of each row, ``[N]``.
         adjacency: a graph over the rows, ``[N, N]``.
         normalize: measure distances between unit rows.
@@ -42,12 +43,12 @@ def cluster_quality(
     Raises:
         DataError: lengths that differ, or rows that are not finite.
     """
-    points = as_embeddings(z)
-    if labels.shape != points.shape[:1]:
+    points = None if z is None else as_embeddings(z)
+    if points is not None and labels.shape != points.shape[:1]:
         raise DataError(f"there are {labels.numel()} cluster labels for {points.shape[0]} rows; give one a row")
     found: dict[str, float] = {}
     kinds, code = labels.unique(return_inverse=True)
-    if 1 < kinds.numel() < labels.numel():
+    if points is not None and 1 < kinds.numel() < labels.numel():
         points = points / points.abs().max().clamp(min=1e-30)  # neither measure depends on the unit
         rows, own = (F.normalize(points, dim=1) if normalize else points).numpy(), code.numpy()
         with threadpool_limits(1):

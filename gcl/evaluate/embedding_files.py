@@ -16,14 +16,18 @@ from torch import Tensor
 
 from gcl.core.errors import DataError, GCLError, MissingDependencyError
 from gcl.data.repeats import first_repeat
-from gcl.data.table_header import LABEL_COLUMNS, id_columns, is_number
-from gcl.evaluate.embeddings import as_embeddings
+from gcl.data.table_header import LABEL_COLUMNS, SOURCE_NAMES, TARGET_NAMES, end_names, id_columns, is_number
+from gcl.evaluate.embeddings import array_tensor, as_embeddings
 from gcl.evaluate.label_files import read_labels, read_splits
 
 __all__ = ["EmbeddingTable", "read_embeddings", "read_labels", "read_splits"]
 
 KEYS = ("embeddings", "embedding", "z", "x", "main")  # looked for in this order, then the first matrix
-LEAKS = (*LABEL_COLUMNS, "split", "splits", "fold")  # columns that stand beside embeddings and are none
+LEAKS = (  # columns that stand beside embeddings and are none
+    *LABEL_COLUMNS,
+    *("split", "splits", "fold", "cluster", "clusters", "cluster_id", "community", "communities"),
+)
+OTHER_IDS = ("user", "item", "uid", "uuid", "guid", "key")  # of a first column; and whatever ends in _id
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,16 +52,18 @@ def read_embeddings(path: str | os.PathLike[str]) -> EmbeddingTable:
     file             what is read
     ===============  ===================================================================================================
     npy              a matrix
-    npz              ``embeddings``, ``embedding``, ``z``, ``x`` or ``main``, else the first matrix; ids from ``ids``
-    csv, tsv         numeric columns (as float32); the first line may be a header, a column ``id`` holds ids
-    parquet          numeric columns, or one column of lists; a column ``id`` holds ids; needs pyarrow
+    npz              ``embeddings``, ``embedding``, ``z``, ``x`` or ``main``, else the only matrix; ids from ``ids``
+    csv, tsv         numeric columns (as float32); the first line may be a header, a column ``id`` holds ids, else a
+                     first column such as ``user_id``
+    parquet          numeric columns, or one column of lists; ids as in csv; needs pyarrow
     pt, pth          a tensor, or a dictionary read as npz is; no pickled object is loaded
     safetensors      as npz; ids from a tensor ``ids`` or a JSON list ``ids`` in the metadata
     ===============  ===================================================================================================
 
     Raises:
-        DataError: missing, truncated or of another kind; no matrix; a value that is not finite; ids that do not fit; a
-            column of labels or splits among those of the embeddings.
+        DataError: missing, truncated or of another kind; no matrix, or several of which none is called one of these; a
+            value that is not finite; ids that do not fit; a column of labels, clusters or splits among those of the
+            embeddings; a list of edges.
         MissingDependencyError: parquet without pyarrow.
     """
     path = Path(path)
@@ -92,7 +98,7 @@ Read = tuple[Tensor, "list[str] | None", str]
 
 
 def _npy(path: Path) -> Read:
-    return _tensor(np.load(path, allow_pickle=False)), None, ""
+    return array_tensor(np.load(path, allow_pickle=False)), None, ""
 
 
 def _npz(path: Path) -> Read:
@@ -175,7 +181,7 @@ def _header_and_ids(cells: list[str]) -> tuple[bool, list[int]]:
     # pandas numbers its columns: id,0,1,2
     numbered = count > 1 and cells[1:] in ([str(n) for n in range(count)], [str(n + 1) for n in range(count)])
     if any(cells[at] for at in id_columns(cells)) or not any(numeric):
-        return True, id_columns(cells)
+        return True, _id_places(cells)
     if numbered and not numeric[0]:
         return True, [0]
     if not cells[0] and count == 1 and cells[1] == "0":
@@ -184,7 +190,20 @@ def _header_and_ids(cells: list[str]) -> tuple[bool, list[int]]:
     return False, [0] if is_id else []
 
 
+def _id_places(names: Sequence[str]) -> list[int]:
+    """Columns of ids by their names, the one to use first."""
+    found = id_columns(names)
+    first = names[0].strip().lower() if names else ""
+    return found or ([0] if first.endswith("_id") or first in OTHER_IDS else [])
+
+
 def _refuse_leaks(path: Path, names: Sequence[str]) -> None:
+    ends = {*end_names([name.strip() for name in names])}
+    if not ends.isdisjoint(SOURCE_NAMES) and not ends.isdisjoint(TARGET_NAMES):
+        raise DataError(
+            f"{path} reads as a list of edges ({', '.join(names)}); embeddings have a row a node, and a graph is given "
+            "as a folder with its edges in edges.csv"
+        )
     found = next((name for name in names if name.strip().lower() in LEAKS), None)
     if found is not None:
         raise DataError(
@@ -225,7 +244,7 @@ def _parquet(path: Path) -> Read:
         raise MissingDependencyError(f"reading {path} needs pyarrow; pip install pyarrow") from None
     table = pyarrow.parquet.read_table(path)
     _refuse_leaks(path, table.column_names)
-    places = id_columns(table.column_names)
+    places = _id_places(table.column_names)
     ids = [str(value) for value in table.columns[places[0]].to_pylist()] if places else None
     columns = []
     for at, (name, column) in enumerate(zip(table.column_names, table.columns, strict=True)):
@@ -243,7 +262,7 @@ def _parquet(path: Path) -> Read:
             raise DataError(f"{path} has column {name!r} of type {kind}, which is no number; name an id column 'id'")
     if not columns:
         raise DataError(f"{path} has no numeric column")
-    return _tensor(np.concatenate(columns, axis=1)), ids, ""
+    return array_tensor(np.concatenate(columns, axis=1)), ids, ""
 
 
 READERS: dict[str, Callable[[Path], Read]] = {
@@ -265,23 +284,15 @@ def _choose(path: Path, arrays: Mapping[Any, Any]) -> Read:
         for name, value in arrays.items()
         if name not in ("ids", "id", "y", "splits") and isinstance(value, Tensor | np.ndarray) and value.ndim == 2
     }
-    key = next((name for name in KEYS if name in matrices), next(iter(matrices), None))
+    key = next((name for name in KEYS if name in matrices), next(iter(matrices), None) if len(matrices) == 1 else None)
     if key is None:
-        held = ", ".join(sorted(map(str, arrays))) or "nothing"
-        raise DataError(f"{path} has no matrix of embeddings (it has {held}); save one under the key 'embeddings'")
+        held = ", ".join(sorted(matrices or map(str, arrays))) or "nothing"
+        what = f"several matrices ({held}), and" if matrices else f"no matrix of embeddings (it has {held});"
+        mend = "none is called 'embeddings'; name one so" if matrices else "save one under the key 'embeddings'"
+        raise DataError(f"{path} has {what} {mend}")
     ids = arrays.get("ids", arrays.get("id"))
     if isinstance(ids, Tensor | np.ndarray):
         ids = ids.tolist()
     if ids is not None and not isinstance(ids, list | tuple):
         raise DataError(f"{path} has ids that are no list; save one id a row")
-    return _tensor(matrices[key]), None if ids is None else [str(name) for name in ids], key
-
-
-def _tensor(array: Tensor | np.ndarray) -> Tensor:
-    if isinstance(array, Tensor):
-        return array
-    if array.dtype.kind not in "biuf":
-        raise DataError(f"embeddings must be real numbers, got an array of type {array.dtype}")
-    if array.dtype.kind == "u" or not array.dtype.isnative:  # torch has few unsigned types and one byte order
-        array = array.astype(np.float32 if array.dtype.itemsize < 8 else np.float64)
-    return torch.from_numpy(np.ascontiguousarray(array))
+    return array_tensor(matrices[key]), None if ids is None else [str(name) for name in ids], key

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -27,6 +30,27 @@ def as_embeddings(z: Tensor, *, name: str = "embeddings") -> Tensor:
         z = z.float()
     refuse_non_finite(z, name)
     return z
+
+
+def array_tensor(array: Any, *, name: str = "embeddings") -> Tensor:
+    """A tensor of what holds numbers: a tensor, an array in any order of bytes or steps, nested lists, a sparse matrix.
+
+    Raises:
+        DataError: it does not hold real numbers.
+    """
+    if isinstance(array, Tensor):
+        return array.to_dense() if array.layout != torch.strided else array
+    if callable(getattr(array, "toarray", None)):  # of scipy
+        array = array.toarray()
+    try:
+        array = np.asarray(array)
+    except ValueError:
+        raise DataError(f"{name} must be real numbers; some rows are lists of different lengths") from None
+    if array.dtype.kind not in "biuf":
+        raise DataError(f"{name} must be real numbers, got an array of type {array.dtype}")
+    if array.dtype.kind == "u" or not array.dtype.isnative:  # torch has few unsigned types and one byte order
+        array = array.astype(np.float32 if array.dtype.itemsize < 8 else np.float64)
+    return torch.from_numpy(np.ascontiguousarray(array))
 
 
 def refuse_non_finite(z: Tensor, name: str) -> None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from gcl.core.adjacency import Adjacency
@@ -19,7 +18,7 @@ from gcl.data.labels import as_labels
 from gcl.evaluate.cluster_methods import ClusterMethod, Clusters, find_clusters
 from gcl.evaluate.cluster_quality import cluster_quality
 from gcl.evaluate.clustering import KMeansAlgorithm, cluster_scores, hard_assignment
-from gcl.evaluate.embeddings import as_embeddings
+from gcl.evaluate.embeddings import array_tensor, as_embeddings
 from gcl.evaluate.scores import by_metric
 from gcl.ops.eigengap import MOST, eigengap
 from gcl.ops.knn_graph import knn_graph
@@ -68,13 +67,13 @@ class ClusterResult:
 
 
 def cluster(
-    z: Tensor | np.ndarray,
+    z: Tensor | np.ndarray | None,
     *,
     k: int | None = None,
     method: Method = "kmeans",
-    assignment: Tensor | None = None,
+    assignment: Tensor | np.ndarray | None = None,
     adjacency: Adjacency | None = None,
-    y: Tensor | None = None,
+    y: Tensor | np.ndarray | Sequence[Any] | None = None,
     normalize: bool = True,
     seeds: int | None = None,
     algorithm: KMeansAlgorithm = "auto",
@@ -85,7 +84,7 @@ def cluster(
     """Clusters rows by several seeds, takes the best by the method's own measure, and scores them.
 
     Args:
-        z: embeddings or features, ``[N, d]``, finite.
+        z: embeddings or features, ``[N, d]``, finite; ``None`` for ``leiden`` with a graph, which reads none.
         k: clusters; ``None`` takes the number of classes in ``y``, else the eigengap of the graph. ``leiden`` finds it.
         method: ``kmeans``, ``gmm``, ``agglomerative``, ``leiden`` (see
             :func:`gcl.evaluate.cluster_methods.find_clusters`); ``pamc``, which trains
@@ -93,7 +92,8 @@ def cluster(
         assignment: clusters that are there already, int ``[N]`` or soft ``[N, K]``, for ``own``.
         adjacency: a graph over the rows, ``[N, N]``. Where ``leiden``, ``pamc`` or the eigengap needs one and there is
             none, each row is joined to its 10 nearest, up to 50,000 rows.
-        y: labels to score against, ``[N]``, -1 = unlabelled. No choice looks at them, but the number of classes.
+        y: labels to score against, ``[N]``: classes from 0, -1 = unlabelled; or words. No choice looks at them, but the
+            number of classes.
         normalize: scale rows to unit length first (not for ``pamc``).
         seeds: how many, from 1; ``None`` = 5, but 1 for ``pamc``, which trains for each. Of ``agglomerative`` and
             ``own``, which no seed changes, there is one.
@@ -106,17 +106,26 @@ def cluster(
         ConfigError: an unknown method, a number out of range, or options that do not go together.
         DataError: rows, labels or a graph that cannot be used.
     """
+    k, seeds = (_plain_number(number) for number in (k, seeds))
     _check_options(method, k, seeds, algorithm, resolution, settings, assignment)
-    z = as_embeddings(torch.as_tensor(z))
-    y = None if y is None else as_labels(torch.as_tensor(y), z.shape[0])
+    if z is None and (method != "leiden" or adjacency is None):
+        raise ConfigError("without embeddings there is only a graph to cluster, by method leiden; give one of the two")
+    z = None if z is None else as_embeddings(array_tensor(z))
+    num_rows = z.shape[0] if z is not None else adjacency.shape[0] if adjacency is not None else 0
+    y = None if y is None else _labels(y, num_rows)
     notes: list[str] = []
     classes = 0 if y is None else int(y[y >= 0].unique().numel())
     if y is not None and not classes:
         notes.append("none of the rows has a label (all are -1), so nothing is scored")
-    if bool((z == z[:1]).all()):
+    if z is not None and bool((z == z[:1]).all()):
         notes.append("all rows are equal, so any clustering of them is arbitrary")
     graph = adjacency
-    if graph is None and method != "own" and (method in ("leiden", "pamc") or (k is None and not classes)):
+    if (
+        graph is None
+        and z is not None
+        and method != "own"
+        and (method in ("leiden", "pamc") or (k is None and not classes))
+    ):
         graph = _neighbours(z, normalize, notes)
     k_from = "given"
     if method == "own":
@@ -134,9 +143,11 @@ def cluster(
     for seed in range(seeds or (1 if method in (*UNSEEDED, "pamc") else 5)):
         if method == "own":
             assert assignment is not None
-            made = Clusters(hard_assignment(assignment).long(), 0.0, "assignment")
+            own = hard_assignment(array_tensor(assignment, name="the assignment"))
+            made = Clusters(own.long(), 0.0, "assignment")
         elif method == "pamc":
             assert graph is not None
+            assert z is not None
             made = _by_pamc(z, graph, k, seed, settings or {}, progress)
         else:
             made = find_clusters(
@@ -165,6 +176,18 @@ def cluster(
     return ClusterResult(runs, chosen, k, k_from, quality, report, tuple(notes))
 
 
+def _plain_number(number: Any) -> Any:
+    """NumPy's whole numbers as Python's; whatever else as it is."""
+    return int(number) if isinstance(number, np.integer) else number
+
+
+def _labels(y: Any, num_rows: int) -> Tensor:
+    """Labels of some rows, int64 ``[N]``; words are numbered in sorted order."""
+    if not isinstance(y, Tensor) and all(isinstance(word, str) for word in y):
+        y = np.unique(np.asarray(y, dtype=str), return_inverse=True)[1]
+    return as_labels(y, num_rows)
+
+
 def _check_options(
     method: str,
     k: int | None,
@@ -172,7 +195,7 @@ def _check_options(
     algorithm: str,
     resolution: float,
     settings: Mapping[str, Any] | None,
-    assignment: Tensor | None,
+    assignment: Tensor | np.ndarray | None,
 ) -> None:
     """Refuses what a method cannot take, before any work."""
     if method not in get_args(Method):

@@ -192,3 +192,33 @@ def test_what_cannot_end_well_is_refused_before_the_work(gcl, rows, monkeypatch)
         done = gcl("cluster", "z.npy", "--k", 3, *arguments)
         assert done.code == 2, (arguments, done.err)
         assert words in done.err
+
+
+def test_a_graph_without_features_is_clustered_alone(gcl):
+    Path("g").mkdir()
+    edges = [(a, b) for block in (range(6), range(6, 12)) for a in block for b in block if a < b] + [(0, 6)]
+    Path("g/edges.csv").write_text("source,target\n" + "".join(f"n{a},n{b}\n" for a, b in edges))
+    Path("g/labels.csv").write_text("id,label\n" + "".join(f"n{node},{node // 6}\n" for node in range(12)))
+    done = gcl("cluster", "g", "--method", "leiden", "--out", "c.csv", "--json")
+    assert done.code == 0, done.err
+    assert done.json["metrics"]["nmi"]["mean"] == 1.0
+    assert set(done.json["quality"]) == {"modularity", "conductance"}
+    assert Path("c.csv").read_text().splitlines()[1].startswith("n")
+    for words, sentence in (
+        (("g", "--k", "2"), "g has no features; give embeddings of its nodes, or cluster its graph by --method leiden"),
+        (("g", "--method", "leiden", "--plot", "c.png"), "--plot draws embeddings, and g has none; leave it out"),
+        (("g/edges.csv", "--method", "leiden"), "reads as a list of edges (source, target); embeddings have a row"),
+    ):
+        wrong = gcl("cluster", *words)
+        assert wrong.code == 2
+        assert sentence in wrong.err
+
+
+def test_warnings_are_in_the_record_too(gcl, rows):
+    Path("some.csv").write_text("id,label\n" + "".join(f"{row},{row % 3}\n" for row in range(80)))
+    Path("z.csv").write_text("id,a,b\n" + "".join(f"{row},{row % 3},{row % 7}\n" for row in range(90)))
+    done = gcl("cluster", "z.csv", "--labels", "some.csv", "--seeds", 1, "--json")
+    assert done.code == 0, done.err
+    (note,) = done.json["notes"]
+    assert "no row for 10 of the 90 ids" in note
+    assert note in done.err

@@ -7,6 +7,7 @@ import math
 import networkx as nx
 import numpy as np
 import pytest
+import scipy.sparse
 import torch
 from sklearn.metrics import davies_bouldin_score, silhouette_score
 
@@ -255,3 +256,43 @@ def test_two_clusterings_compared():
     assert not math.isnan(compare_clusterings(Y, torch.zeros_like(Y))["nmi"])
     with pytest.raises(DataError, match="same rows"):
         compare_clusterings(Y, other[:4])
+
+
+def test_arrays_and_labels_as_people_have_them():
+    z = blobs(spread=0.01).numpy()
+    words = [f"class {label}" for label in Y.tolist()]
+    whole = cluster(z, k=3, y=Y, seeds=1)
+    for rows, labels in (
+        (z[:, ::-1], words),
+        (z.astype(">f8"), np.array(words)),
+        (scipy.sparse.csr_matrix(z), np.array(words, dtype=object)),
+        (z.tolist(), Y.numpy()),
+        (torch.from_numpy(z).to_sparse(), Y.tolist()),
+    ):
+        found = cluster(rows, k=Y.numpy().max() + 1, y=labels, seeds=np.int64(1))
+        assert found.report.mean("accuracy") == whole.report.mean("accuracy") == 1.0
+    own = cluster(z, method="own", assignment=Y.numpy(), y=words)
+    assert own.report.mean("accuracy") == 1.0
+    for wrong, sentence in (([[1.0], [2.0, 3.0]], "lists of different lengths"), ([["a"], ["b"]], "must be real numb")):
+        with pytest.raises(DataError, match=sentence):
+            cluster(wrong, k=1)
+
+
+def test_a_graph_alone_is_clustered_by_leiden():
+    graph = blocks()
+    found = cluster(None, method="leiden", adjacency=graph, y=Y, seeds=2)
+    assert torch.equal(found.labels, cluster(blobs(), method="leiden", adjacency=graph, seeds=2).labels)
+    assert set(found.quality) == {"modularity", "conductance"}
+    for method, adjacency in (("kmeans", graph), ("leiden", None)):
+        with pytest.raises(ConfigError, match="without embeddings there is only a graph to cluster"):
+            cluster(None, k=None, method=method, adjacency=adjacency)
+
+
+@pytest.mark.parametrize("method", ["gmm", "agglomerative", "kmeans"])
+@pytest.mark.parametrize(("shift", "scale"), [(0.0, 1e12), (1e6, 2e-3), (-3e4, 1e-6)])
+def test_place_and_unit_of_rows_do_not_matter(method, shift, scale):
+    z = blobs().double()
+    moved = shift + scale * z
+    found = [find_clusters(rows, 3, method=method, normalize=False).labels for rows in (z, moved)]
+    assert same_partition(*found)
+    assert same_partition(found[0], Y)

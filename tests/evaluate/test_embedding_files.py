@@ -133,6 +133,9 @@ def test_key_order_and_first_matrix(tmp_path):
     assert read_embeddings(tmp_path / "a.npz").source.endswith("[embeddings]")
     np.savez(tmp_path / "b.npz", y=np.zeros((4, 1)), other=VALUES)
     assert torch.equal(read_embeddings(tmp_path / "b.npz").values, torch.from_numpy(VALUES))
+    np.savez(tmp_path / "d.npz", a=VALUES, b=VALUES)
+    with pytest.raises(DataError, match=r"several matrices \(a, b\), and none is called 'embeddings'; name one so"):
+        read_embeddings(tmp_path / "d.npz")
     np.savez(tmp_path / "c.npz", y=np.zeros(4))
     with pytest.raises(DataError, match=r"no matrix of embeddings \(it has y\)"):
         read_embeddings(tmp_path / "c.npz")
@@ -284,3 +287,25 @@ def test_no_advice_to_load_pickles(tmp_path, name):
     with pytest.raises(DataError, match="not a plain np") as caught:
         read_embeddings(tmp_path / name)
     assert "allow_pickle" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["user_id", "Paper_ID", "item", "uid"])
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_ids_under_other_names_are_no_feature(tmp_path, name, suffix):
+    path = tmp_path / f"z{suffix}"
+    if suffix == ".csv":
+        path.write_text(f"{name},a,b\n7,0.5,1\n9,2,3\n")
+    else:
+        pyarrow = pytest.importorskip("pyarrow")
+        pytest.importorskip("pyarrow.parquet")
+        pyarrow.parquet.write_table(pyarrow.table({name: [7, 9], "a": [0.5, 2.0], "b": [1.0, 3.0]}), path)
+    table = read_embeddings(path)
+    assert table.ids == ["7", "9"]
+    assert table.values.tolist() == [[0.5, 1], [2, 3]]
+
+
+@pytest.mark.parametrize("name", ["cluster", "community", "Cluster_ID"])
+def test_clusters_among_embeddings_are_refused(tmp_path, name):
+    (tmp_path / "z.csv").write_text(f"id,a,{name}\n7,0.5,1\n9,2,3\n")
+    with pytest.raises(DataError, match=f"has the column '{name}' among the embeddings, which would leak"):
+        read_embeddings(tmp_path / "z.csv")
