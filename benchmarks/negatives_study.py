@@ -7,9 +7,10 @@
 trains each variant (or those named) with GRACE's settings for the dataset and gives accuracy (linear probe on 20 random
 splits), seconds an epoch and peak memory of the process that trained it. Then it trains with all pairs once more, and
 at a few epochs compares the gradient of each variant's negative term with the exact one, by cosine, at the projections
-of two fresh views (not at their unit rows, for what points along a row is lost when it is normalised). One record a run goes to ``--records``, by default ``experiments/results/negatives``; what has a
-record of as many epochs is not run again, and an unfinished run in ``--out`` is resumed. The method before training is
-scored for every seed, and what needs no training once. Times of these runs count only where nothing else runs; then
+of two fresh views (not at their unit rows, for what points along a row is lost when it is normalised). One record a run
+goes to ``--records``, by default ``experiments/results/negatives``; what has a record of as many epochs is not run
+again, and an unfinished run in ``--out`` is resumed. The method before training is scored for every seed, and what
+needs no training once. Times of these runs count only where nothing else runs; then
 
     python -m benchmarks.negatives_study node/cora --out study --cost 10
 
