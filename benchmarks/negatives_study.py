@@ -150,6 +150,7 @@ def main() -> None:
         and any(name not in known for name in known_names if name != EXACT)
     ):
         known.update(cosines(given))
+        record.setdefault("cosines_by", {})[str(epochs)] = machine()
         write_json(path, record)
     print("\n".join(table(record, epochs, known_names)))
 
@@ -183,7 +184,7 @@ def train(given: argparse.Namespace, name: str, seed: int) -> dict[str, Any]:
             out=folder,
             **merged(given, name),
         )
-    run, environment = result.runs[0], describe_environment()
+    run = result.runs[0]
     return {
         "variant": name,
         "seed": seed,
@@ -192,8 +193,14 @@ def train(given: argparse.Namespace, name: str, seed: int) -> dict[str, Any]:
         "epochs": run.fit["epochs"],
         "seconds": run.cost["seconds"]["train"],
         "peak_memory_bytes": run.cost["peak_memory_bytes"],
-        "environment": {key: environment[key] for key in ("commit", "processor", "threads")},
+        "environment": machine(),
     }
+
+
+def machine() -> dict[str, Any]:
+    """What a figure depends on beside its command."""
+    environment = describe_environment()
+    return {key: environment[key] for key in ("commit", "processor", "threads")}
 
 
 def time(given: argparse.Namespace, name: str, seed: int) -> dict[str, Any]:
@@ -206,14 +213,13 @@ def time(given: argparse.Namespace, name: str, seed: int) -> dict[str, Any]:
         )
         (log,) = Path(folder).rglob("metrics.jsonl")
         epochs = [json.loads(line)["timing"]["seconds"] for line in log.read_text(encoding="utf-8").splitlines()]
-    environment = describe_environment()
     return {
         "variant": name,
         "seed": seed,
         "epochs": given.cost,
         "seconds_per_epoch": statistics.median(epochs[1:]),
         "peak_memory_bytes": result.runs[0].cost["peak_memory_bytes"],
-        "environment": {key: environment[key] for key in ("commit", "processor", "threads")},
+        "environment": machine(),
     }
 
 
