@@ -82,6 +82,57 @@ def test_the_joint_loss_is_the_sum_of_its_terms(cls, graph):
     assert id(method.centers_) in trained
 
 
+def test_one_pass_an_epoch_is_the_program_that_makes_two(graph):
+    method, streams = ready(PamC, graph, contrast_weight=0.7, cluster_weight=1.3)
+    method.double()
+    twin, _ = ready(PamC, graph)
+    twin.double().load_state_dict(method.state_dict())
+    optimizer = torch.optim.Adam(method.joint_parameters(), lr=1e-2)
+    made = []
+    for epoch in range(1, 6):
+        optimizer.zero_grad()
+        output = joint(method, graph, streams, epoch)
+        output.loss.backward()
+        optimizer.step()
+        made.append((float(output.loss.detach()), method.history_[epoch - 1].long()))
+
+    x = graph.features["node"]
+    x = (x if isinstance(x, torch.Tensor) else x.to_dense(torch.float64)).double()
+    gamma = transition_weights(graph.adjacency, twin.order).to_dense(torch.float64)
+    k = len(twin.centers_)
+
+    def assigned():
+        z = x
+        for index, layer in enumerate(twin.encoder_.encoder_):
+            z = layer(z) if index == len(twin.encoder_.encoder_) - 1 else layer(z).relu()
+        kernel = 1 / (1 + (z[:, None] - twin.centers_[None]).square().sum(dim=2))
+        return z, kernel / kernel.sum(dim=1, keepdim=True)
+
+    optimizer = torch.optim.Adam([*twin.encoder_.encoder_.parameters(), twin.centers_], lr=1e-2)
+    for loss, labels in made:
+        with torch.no_grad():  # the first pass: target and assignment
+            _, q = assigned()
+            p = q.square() / q.sum(dim=0)
+            p = p / p.sum(dim=1, keepdim=True)
+            own = q.argmax(dim=1)
+        assert torch.equal(labels, own)
+        z, q = assigned()  # the second
+        unit = z / z.norm(dim=1, keepdim=True)
+        similar = (unit @ unit.t()) * (1 - torch.eye(len(z)))
+        positive = -(gamma * (0.5 * similar).exp()).sum(dim=1).log().mean()
+        sums = torch.stack([z[own == c].sum(dim=0) for c in range(k) if bool((own == c).any())])
+        sums = sums / sums.norm(dim=1, keepdim=True)
+        between = (sums @ sums.t()) * (1 - torch.eye(len(sums)))
+        negative = (0.5 * between).exp().sum(dim=1).log().mean()
+        total = 1.3 * (p * (p / q).log()).sum() / len(z) + 0.7 * (positive + negative)
+        assert loss == pytest.approx(float(total.detach()), rel=1e-9)
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+    for name, value in twin.named_parameters():
+        torch.testing.assert_close(dict(method.named_parameters())[name], value, rtol=1e-6, atol=1e-9)
+
+
 def test_sdcn_is_the_formula(graph):
     method, streams = ready(SDCN, graph)
     x, z, q, p = by_hand(method, graph)
