@@ -10,9 +10,9 @@ from typing import NoReturn, TextIO
 
 import typer
 
-from gcl import __version__
 from gcl.cli import certify, cluster, data, doctor, embed, evaluate, methods, recommend, report, reproduce, train
 from gcl.core.errors import GCLError
+from gcl.core.version import __version__
 
 app = typer.Typer(
     name="gcl",

@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from gcl import __version__
 from gcl.core.context import Outputs
 from gcl.core.errors import ConfigError, DataError
 from gcl.core.files import write_json
 from gcl.core.graph import HELD_ATTRIBUTES, Graph
 from gcl.core.report import Report
 from gcl.core.resolve import describe, resolve
+from gcl.core.version import __version__
 from gcl.data.fingerprint import graph_fingerprint
 from gcl.evaluate.floors import FLOORS
 from gcl.methods.method import Method
