@@ -78,40 +78,40 @@ def cluster(
     with heard_warnings() as heard:
         source, data = _read(file, data_root, kind="cluster" if method == "pamc" else None, method=method)
         y = None if labels is None else labels_of(source, labels, None, data_root)[0]
-    if method is None:
-        method = "own" if source.assignment is not None and k is None else "kmeans"
-    has_rows = source.values.shape[1] > 0
-    if plot is not None and not has_rows:
-        raise ConfigError(f"--plot draws embeddings, and {file} has none; leave it out")
-    adjacency, lost = None, ""
-    try:
-        data = _dataset_of(source, data, dataset, data_root)
-        if data is not None:
-            own_labels, adjacency = _by_rows(data, source)
-            y = own_labels if labels is None else y
-    except DataError as error:
-        counted = k is not None or method == "own" or (y is not None and bool((y >= 0).any()))
-        if dataset is not None or method in ("leiden", "pamc") or not counted:
-            raise
-        # a run whose data is gone can still be clustered
-        lost = f"{'no labels and no graph' if labels is None else 'no graph'}: {error}"
-    other = None if compare is None else _other(compare, source)
-    result = run(
-        source.values if has_rows else None,
-        k=k,
-        method=method,
-        assignment=source.assignment if method == "own" else None,
-        adjacency=adjacency,
-        y=y,
-        normalize=normalize,
-        seeds=seeds,
-        algorithm=algorithm,
-        resolution=resolution,
-        settings=parse_overrides(settings or []),
-        progress=None,
-    )
-    if lost:
-        result = dataclasses.replace(result, notes=(*result.notes, lost))
+        if method is None:
+            method = "own" if source.assignment is not None and k is None else "kmeans"
+        has_rows = source.values.shape[1] > 0
+        if plot is not None and not has_rows:
+            raise ConfigError(f"--plot draws embeddings, and {file} has none; leave it out")
+        adjacency, lost = None, ""
+        try:
+            data = _dataset_of(source, data, dataset, data_root)
+            if data is not None:
+                own_labels, adjacency = _by_rows(data, source)
+                y = own_labels if labels is None else y
+        except DataError as error:
+            counted = k is not None or method == "own" or (y is not None and bool((y >= 0).any()))
+            if dataset is not None or method in ("leiden", "pamc") or not counted:
+                raise
+            # a run whose data is gone can still be clustered
+            lost = f"{'no labels and no graph' if labels is None else 'no graph'}: {error}"
+        other = None if compare is None else _other(compare, source)
+        result = run(
+            source.values if has_rows else None,
+            k=k,
+            method=method,
+            assignment=source.assignment if method == "own" else None,
+            adjacency=adjacency,
+            y=y,
+            normalize=normalize,
+            seeds=seeds,
+            algorithm=algorithm,
+            resolution=resolution,
+            settings=parse_overrides(settings or []),
+            progress=None,
+        )
+        if lost:
+            result = dataclasses.replace(result, notes=(*result.notes, lost))
     agreement = None if other is None else compare_clusterings(result.labels, other)
     if out is not None:
         _write(out, source.ids, result.labels.tolist())
@@ -169,7 +169,7 @@ def _read(file: str, data_root: Path | None, *, kind: str | None, method: str | 
         raise DataError(f"{file} does not exist; give an embedding file, a run folder or a dataset")
     data = load_dataset(file, kind=kind, data_root=data_root)
     if data.graph.target not in data.graph.features:
-        square = len(data.graph.relations) == 1 and len({*data.graph.adjacency.shape}) == 1
+        square = _is_of_one_type(data)
         if square and method == "leiden":
             return Source(torch.empty(data.graph.num_nodes, 0), data.node_ids, data.name), data
         more = ", or cluster its graph by --method leiden" if square else ""
@@ -177,6 +177,12 @@ def _read(file: str, data_root: Path | None, *, kind: str | None, method: str | 
     from gcl.core.view import View
 
     return Source(View.of(data.graph).x, data.node_ids, data.name), data
+
+
+def _is_of_one_type(data: Dataset) -> bool:
+    """Whether the graph joins its nodes to each other, by one kind of edges."""
+    graph = data.graph
+    return list(graph.relation_types.values()) == [(graph.target, graph.target)]
 
 
 def _is_graph_archive(path: Path) -> bool:
@@ -213,8 +219,7 @@ def _by_rows(data: Dataset, source: Source) -> tuple[Tensor | None, Adjacency | 
     graph = data.graph
     if graph.num_nodes != source.values.shape[0]:
         raise DataError(f"{data.name} has {graph.num_nodes} nodes, the embeddings {source.values.shape[0]} rows")
-    square = len(graph.relations) == 1 and graph.adjacency.shape[0] == graph.adjacency.shape[1]
-    adjacency = graph.adjacency if square else None
+    adjacency = graph.adjacency if _is_of_one_type(data) else None
     if source.ids is None:
         return data.y, adjacency
     order = torch.tensor(order_of(source.ids, data.node_ids, data.name))

@@ -171,6 +171,8 @@ def _csv(path: Path) -> Read:
             stream.seek(0)
             rows = [row for row in csv.reader(stream, delimiter=delimiter) if any(cell.strip() for cell in row)]
             ids = [row[columns[0]].strip() for row in rows[has_header:]]
+            if has_header:
+                _refuse_feature(path, cells[columns[0]], ids)
     return torch.from_numpy(values).float(), ids, ""
 
 
@@ -195,6 +197,16 @@ def _id_places(names: Sequence[str]) -> list[int]:
     found = id_columns(names)
     first = names[0].strip().lower() if names else ""
     return found or ([0] if first.endswith("_id") or first in OTHER_IDS else [])
+
+
+def _refuse_feature(path: Path, name: str, ids: Sequence[str]) -> None:
+    """Refuses ids by the name of their column alone that are none."""
+    repeat = first_repeat(ids)
+    if repeat is not None and not id_columns([name]):
+        raise DataError(
+            f"{path} has the value {ids[repeat[0]]!r} more than once in its first column {name!r}, which reads as ids; "
+            "rename the column if it is a feature, or make them differ"
+        )
 
 
 def _refuse_leaks(path: Path, names: Sequence[str]) -> None:
@@ -246,6 +258,8 @@ def _parquet(path: Path) -> Read:
     _refuse_leaks(path, table.column_names)
     places = _id_places(table.column_names)
     ids = [str(value) for value in table.columns[places[0]].to_pylist()] if places else None
+    if ids is not None:
+        _refuse_feature(path, table.column_names[places[0]], ids)
     columns = []
     for at, (name, column) in enumerate(zip(table.column_names, table.columns, strict=True)):
         kind = column.type
@@ -289,6 +303,8 @@ def _choose(path: Path, arrays: Mapping[Any, Any]) -> Read:
         held = ", ".join(sorted(matrices or map(str, arrays))) or "nothing"
         what = f"several matrices ({held}), and" if matrices else f"no matrix of embeddings (it has {held});"
         mend = "none is called 'embeddings'; name one so" if matrices else "save one under the key 'embeddings'"
+        if {"user", "item"} <= matrices.keys():
+            mend = "a recommender has no others; give those of one kind (`gcl embed RUN --name user`)"
         raise DataError(f"{path} has {what} {mend}")
     ids = arrays.get("ids", arrays.get("id"))
     if isinstance(ids, Tensor | np.ndarray):

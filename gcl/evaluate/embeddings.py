@@ -44,11 +44,12 @@ def array_tensor(array: Any, *, name: str = "embeddings") -> Tensor:
         array = array.toarray()
     try:
         array = np.asarray(array)
-    except ValueError:
-        raise DataError(f"{name} must be real numbers; some rows are lists of different lengths") from None
+    except (ValueError, TypeError, RuntimeError) as error:  # rows of different lengths, tensors that have a gradient
+        raise DataError(f"{name} must be a matrix of real numbers ({error}); give a tensor or an array") from None
     if array.dtype.kind not in "biuf":
         raise DataError(f"{name} must be real numbers, got an array of type {array.dtype}")
-    if array.dtype.kind == "u" or not array.dtype.isnative:  # torch has few unsigned types and one byte order
+    wide = array.dtype.kind == "f" and array.dtype.itemsize > 8
+    if array.dtype.kind == "u" or wide or not array.dtype.isnative:  # torch has few such types and one byte order
         array = array.astype(np.float32 if array.dtype.itemsize < 8 else np.float64)
     return torch.from_numpy(np.ascontiguousarray(array))
 

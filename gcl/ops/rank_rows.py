@@ -116,7 +116,7 @@ def _finished(start: Callable[[], Any], tensor: Tensor) -> Tensor:
         work = start()
         while not work.is_completed():
             time.sleep(pause)  # a wait inside the library would not let Python handle a signal
-            pause = min(2 * pause, 0.01)
+            pause = min(2 * pause, 0.01 if tensor.device.type == "cpu" else 5e-5)
             if time.monotonic() > look:
                 look = time.monotonic() + LOOK_EVERY
                 if (found := _watch()) is not None:

@@ -92,8 +92,8 @@ def cluster(
         assignment: clusters that are there already, int ``[N]`` or soft ``[N, K]``, for ``own``.
         adjacency: a graph over the rows, ``[N, N]``. Where ``leiden``, ``pamc`` or the eigengap needs one and there is
             none, each row is joined to its 10 nearest, up to 50,000 rows.
-        y: labels to score against, ``[N]``: classes from 0, -1 = unlabelled; or words. No choice looks at them, but the
-            number of classes.
+        y: labels to score against, ``[N]``: classes from 0, -1 = unlabelled; or words, of which ``""`` and ``"-1"`` are
+            none. No choice looks at them, but the number of classes.
         normalize: scale rows to unit length first (not for ``pamc``).
         seeds: how many, from 1; ``None`` = 5, but 1 for ``pamc``, which trains for each. Of ``agglomerative`` and
             ``own``, which no seed changes, there is one.
@@ -182,9 +182,13 @@ def _plain_number(number: Any) -> Any:
 
 
 def _labels(y: Any, num_rows: int) -> Tensor:
-    """Labels of some rows, int64 ``[N]``; words are numbered in sorted order."""
-    if not isinstance(y, Tensor) and all(isinstance(word, str) for word in y):
-        y = np.unique(np.asarray(y, dtype=str), return_inverse=True)[1]
+    """Labels of some rows, int64 ``[N]``; words are numbered in sorted order, without ``""`` and ``"-1"``."""
+    if not isinstance(y, Tensor) and np.ndim(y) == 1 and all(isinstance(word, str) for word in y):
+        words = np.asarray(y, dtype=str)
+        known = (words != "") & (words != "-1")
+        codes = np.full(len(words), -1)
+        codes[known] = np.unique(words[known], return_inverse=True)[1]
+        y = codes
     return as_labels(y, num_rows)
 
 

@@ -34,7 +34,7 @@ def hand_out(job: Job, ranks: Ranks) -> None:
     """
     buffer = io.BytesIO()
     try:
-        _Pickler(buffer, protocol=pickle.HIGHEST_PROTOCOL).dump(job)
+        _Pickler(buffer).dump(job)
     except Exception as error:  # a class may refuse in any way
         raise ConfigError(
             f"trainer.devices sends method and graph to other processes, and a part cannot be pickled ({error}); "
@@ -76,10 +76,18 @@ def receive() -> Job | None:
 class _Pickler(pickle.Pickler):
     """Sends the name of a file in place of a tensor on its pages, and tensors of a GPU by way of the CPU."""
 
+    def __init__(self, stream: io.BytesIO):
+        super().__init__(stream, protocol=pickle.HIGHEST_PROTOCOL)
+        self._files: dict[int, tuple[Tensor, str | None]] = {}  # by identity, each looked at once
+
     def persistent_id(self, value: Any) -> str | None:
         if isinstance(value, type) and value.__module__ == "__main__":
             raise pickle.PicklingError(f"{value.__name__} is defined in the program itself")
-        return unchanged_file(value) if isinstance(value, Tensor) else None
+        if not isinstance(value, Tensor):
+            return None
+        if id(value) not in self._files:
+            self._files[id(value)] = (value, unchanged_file(value))
+        return self._files[id(value)][1]
 
     def reducer_override(self, value: Any) -> Any:
         if type(value) is Tensor and value.device.type != "cpu":

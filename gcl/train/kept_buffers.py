@@ -2,43 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
 import torch
 from torch import Tensor, nn
-
-from gcl.train.weights import get_weights, load_weights
+from torch.nn.modules.batchnorm import _NormBase
 
 
 class KeptBuffers:
-    """Copies of a module's persistent buffers, as they were when last kept.
+    """Copies of a module's persistent buffers at one moment or another.
 
-    A step may fail after it has changed buffers and before it changes parameters. Everything is copied each time:
-    kernels such as batch normalisation's change running means without the tensor's count of changes going up.
+    A step may fail after it has changed buffers and before it changes parameters. What has not changed since its last
+    copy is not copied again: tensors count their changes. Batch normalisation's kernels leave the count as it is, so
+    its buffers, which are small, are always copied.
     """
 
     def __init__(self, module: nn.Module):
         self._module = module
-        self._copies: dict[str, Tensor] = {}
+        self._last: dict[str, tuple[Tensor, int, Tensor]] = {}  # a buffer, its count of changes, and the copy
 
     @torch.no_grad()
-    def keep(self) -> None:
-        """Notes how the buffers are now."""
-        copies = {}
-        for name, value in self._buffers():
-            copy = self._copies.get(name)
-            if copy is None or copy.shape != value.shape or copy.dtype != value.dtype or copy.device != value.device:
-                copy = torch.empty_like(value, memory_format=torch.contiguous_format)
-            copies[name] = copy.copy_(value)
-        self._copies = copies
+    def take(self) -> dict[str, Tensor | None]:
+        """The buffers as they are now, by name; not to be changed."""
+        last, self._last = self._last, {}
+        taken: dict[str, Tensor | None] = {}
+        for name, owner, leaf in self._places():
+            value = owner._buffers[leaf]
+            if value is None:
+                taken[name] = None
+                continue
+            counted = not value.is_inference() and not isinstance(owner, _NormBase)
+            version = value._version if counted else -1
+            before = last.get(name)
+            same = counted and before is not None and before[0] is value and before[1] == version
+            copy = before[2] if before is not None and same else value.clone()
+            self._last[name], taken[name] = (value, version, copy), copy
+        return taken
 
-    def put_back(self) -> None:
-        """Sets the buffers to what was kept last, if anything was."""
-        if self._copies:
-            load_weights(self._module, {**get_weights(self._module), **self._copies})
+    @torch.no_grad()
+    def put_back(self, taken: Mapping[str, Tensor | None]) -> None:
+        """Sets the buffers to what :meth:`take` gave; one that was not there then stays as it is."""
+        for name, owner, leaf in self._places():
+            if name not in taken:
+                continue
+            value, now = taken[name], owner._buffers[leaf]
+            if value is None or now is None or now.shape != value.shape:
+                owner._buffers[leaf] = None if value is None else value.clone()
+            else:
+                now.copy_(value)
 
-    def _buffers(self) -> list[tuple[str, Tensor]]:
-        return [
-            (f"{path}.{name}" if path else name, value)
-            for path, module in self._module.named_modules()
-            for name, value in module._buffers.items()
-            if value is not None and name not in module._non_persistent_buffers_set
-        ]
+    def _places(self) -> Iterator[tuple[str, nn.Module, str]]:
+        for path, owner in self._module.named_modules():
+            for leaf in owner._buffers:
+                if leaf not in owner._non_persistent_buffers_set:
+                    yield f"{path}.{leaf}" if path else leaf, owner, leaf

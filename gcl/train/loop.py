@@ -72,8 +72,8 @@ class Loop:
     parameters: list[nn.Parameter] = field(default_factory=list, init=False)
     best: dict[str, Tensor] | None = field(default=None, init=False)
     out_of_time: bool = field(default=False, init=False)
-    before_epoch: KeptBuffers = field(init=False)
-    before_step: KeptBuffers = field(init=False)
+    before_epoch: dict[str, Tensor | None] = field(default_factory=dict, init=False)  # buffers
+    before_step: dict[str, Tensor | None] = field(default_factory=dict, init=False)
     _resumable: bool = field(default=True, init=False)
     stepped: bool = field(default=False, init=False)  # since this call began
     asked: bool = field(default=False, init=False)  # to stop, in any process
@@ -81,7 +81,7 @@ class Loop:
     def run(self) -> FitResult:
         """Trains to the end, from the beginning or from the checkpoint."""
         self._started = time.perf_counter() - self.state.elapsed
-        self.before_epoch, self.before_step = KeptBuffers(self.method), KeptBuffers(self.method)
+        self._kept = KeptBuffers(self.method)
         resumed_from = None
         if self.checkpoint is not None:
             load_weights(self.method, self.checkpoint.model)
@@ -119,7 +119,7 @@ class Loop:
             state.best_metric = state.best_step = state.best_epoch = state.lowest_loss = None
             state.bad_epochs, state.sums = 0, {}
             self.optimizer = None
-            self.before_epoch, self.before_step = KeptBuffers(self.method), KeptBuffers(self.method)
+            self.before_epoch = self.before_step = {}
             self._resumable = False  # until the stage has begun
             if stage.init is not None:
                 # Validation may have left either mode, and must not matter.
@@ -158,7 +158,7 @@ class Loop:
         learning_rate = set_learning_rate(self.optimizer, stage, epoch)
         self.method.train()
         if self.store is not None and self.ranks.world > 1:
-            self.before_epoch.keep()
+            self.before_epoch = self._kept.take()
         if not skip:
             state.sums = {}
             with scope(self.streams, "epoch", index, epoch):
@@ -172,7 +172,7 @@ class Loop:
                     continue
                 clock = dataclasses.replace(begin, batch=count - 1, step=begin.step + count - 1)
                 if self.store is not None:
-                    self.before_step.keep()
+                    self.before_step = self._kept.take()
                 loss = self._step(batch, clock, self.optimizer)
                 state.clock = Clock(stage.name, epoch, count, begin.step + count, stage_index=index)
                 self.stepped = True
@@ -288,7 +288,7 @@ class Loop:
         parts = ", ".join(f"{name} = {value:.6g}" for name, value in values.items())
         listed = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
         where = f"stage {clock.stage!r}, epoch {clock.epoch}, step {clock.step} (batch {clock.batch})"
-        self.before_step.put_back()
+        self._kept.put_back(self.before_step)
         self.state.clock = dataclasses.replace(clock, rank=0, world=1)
         self._save("crash")
         kept = (
@@ -305,7 +305,7 @@ class Loop:
 
     def _lost(self, error: RankError) -> None:
         """Saves the state before the step in which a process was lost, and says so."""
-        (self.before_step if self.state.clock.batch else self.before_epoch).put_back()
+        self._kept.put_back(self.before_step if self.state.clock.batch else self.before_epoch)
         if self.ranks.rank == 0 and self._resumable:
             self._save("last")
         where, kept = self.state.clock, "nothing was kept"

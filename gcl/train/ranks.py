@@ -110,7 +110,7 @@ class Together:
     def _told(self, output: StepOutput, stop: bool, there: Sequence[float]) -> Tensor:
         """Sums of loss, weight, wish to stop, other parts than were agreed on, the parts, and what has gradients."""
         weight = float(output.weight) if self.rank == 0 else 0.0  # one for all, by which they leave a stage together
-        others = list(output.parts) != self._parts
+        others = sorted(output.parts) != sorted(self._parts)
         parts = [math.nan if others else output.parts[name] for name in self._parts]
         numbers = [output.loss, weight, float(stop), float(others), *parts, *there]
         return sum_over_ranks(
@@ -118,7 +118,7 @@ class Together:
         )
 
     def _agree_on_parts(self, names: list[str]) -> None:
-        """From now on these parts are summed, in this order.
+        """From now on these parts are summed, in the order of the first process.
 
         Raises:
             ConfigError: another process has others.
@@ -130,13 +130,13 @@ class Together:
         texts[self.rank, : text.numel()] = text
         said = [bytes(row.tolist()).rstrip(b"\0").decode().split("\n")[:-1] for row in sum_over_ranks(texts)]
         for rank, others in enumerate(said):
-            if others != said[0]:
+            if sorted(others) != sorted(said[0]):
                 raise ConfigError(
                     f"process 0 of {self.world} has the parts {', '.join(said[0]) or 'none'} of the loss, and process "
                     f"{rank} {', '.join(others) or 'none'}; a method gives parts of the same names in every process, "
                     "with the value 0 where a share has nothing of one"
                 )
-        self._parts = names
+        self._parts = said[0]
 
     def of_first(self, values: Sequence[float]) -> list[float]:
         """What the first process says, everywhere.

@@ -222,3 +222,5 @@ def test_warnings_are_in_the_record_too(gcl, rows):
     (note,) = done.json["notes"]
     assert "no row for 10 of the 90 ids" in note
     assert note in done.err
+    done = gcl("cluster", "z.csv", "--k", 3, "--compare", "some.csv", "--seeds", 1, "--json")
+    assert done.json["notes"] == [note]

@@ -273,9 +273,15 @@ def test_arrays_and_labels_as_people_have_them():
         assert found.report.mean("accuracy") == whole.report.mean("accuracy") == 1.0
     own = cluster(z, method="own", assignment=Y.numpy(), y=words)
     assert own.report.mean("accuracy") == 1.0
-    for wrong, sentence in (([[1.0], [2.0, 3.0]], "lists of different lengths"), ([["a"], ["b"]], "must be real numb")):
-        with pytest.raises(DataError, match=sentence):
+    with_gradient = [torch.ones(2, requires_grad=True), torch.ones(2)]
+    for wrong in ([[1.0], [2.0, 3.0]], [["a"], ["b"]], with_gradient):
+        with pytest.raises(DataError, match=r"must be (a matrix of )?real numbers"):
             cluster(wrong, k=1)
+    with pytest.raises(DataError, match="labels must be one class a node"):
+        cluster(z, k=3, y=5)
+    assert cluster(z.astype(np.longdouble), k=3, y=Y, seeds=1).report.mean("accuracy") == 1.0
+    some = ["", "-1", *words[2:]]
+    assert cluster(z, k=3, y=some, seeds=1).report.n == 88
 
 
 def test_a_graph_alone_is_clustered_by_leiden():

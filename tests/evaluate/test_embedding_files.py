@@ -309,3 +309,15 @@ def test_clusters_among_embeddings_are_refused(tmp_path, name):
     (tmp_path / "z.csv").write_text(f"id,a,{name}\n7,0.5,1\n9,2,3\n")
     with pytest.raises(DataError, match=f"has the column '{name}' among the embeddings, which would leak"):
         read_embeddings(tmp_path / "z.csv")
+
+
+def test_a_feature_that_reads_as_ids_is_said(tmp_path):
+    (tmp_path / "z.csv").write_text("key,a\n0,0.5\n1,2\n0,3\n")
+    with pytest.raises(DataError, match="the value '0' more than once in its first column 'key', which reads as ids"):
+        read_embeddings(tmp_path / "z.csv")
+
+
+def test_a_recommender_s_file_says_how_to_choose(tmp_path):
+    np.savez(tmp_path / "z.npz", user=VALUES, item=VALUES)
+    with pytest.raises(DataError, match=r"several matrices \(item, user\), and .*gcl embed RUN --name user"):
+        read_embeddings(tmp_path / "z.npz")

@@ -61,5 +61,6 @@ class Sharing(Method):
         if clock.step == 4 and clock.rank == 1 and self.fail == "name":
             parts = {"other": loss.detach()}
         if clock.step % 2:
-            parts["odd"] = loss.detach() * clock.step
+            odd = {"odd": loss.detach() * clock.step}
+            parts = {**odd, **parts} if clock.rank else {**parts, **odd}  # in any order
         return StepOutput(loss, parts, weight=batch.index.numel())

@@ -22,7 +22,7 @@ from gcl.core.errors import CheckpointError, ConfigError, NonFiniteError, RankEr
 from gcl.core.streams import Streams
 from gcl.data.store_graph import store_graph
 from gcl.data.stored_graph import read_stored_graph, unchanged_file
-from gcl.train import process_group
+from gcl.train import hand_over, process_group
 from gcl.train.checkpoint import CheckpointStore
 from gcl.train.launch import together
 from gcl.train.ranks import Together
@@ -249,8 +249,12 @@ def test_an_impatient_end_while_processes_start_leaves_none(monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("gcl.train.launch.process_group", interrupted)
+    told, wait = [], subprocess.Popen.wait
+    monkeypatch.setattr(subprocess.Popen, "kill", lambda process: (told.append("kill"), process.send_signal(9)))
+    monkeypatch.setattr(subprocess.Popen, "wait", lambda process, timeout=None: (told.append("wait"), wait(process)))
     with pytest.raises(KeyboardInterrupt), together(3, torch.device("cpu")):
         pass
+    assert told == ["kill", "kill", "wait", "wait"]  # none is waited for before it is told
     assert children_of_this_process() == []
 
 
@@ -296,9 +300,14 @@ def test_arrays_of_a_stored_graph_are_mapped_by_every_process_and_not_sent(tmp_p
         return broadcast(tensor, src=src, **more)
 
     monkeypatch.setattr(torch.distributed, "broadcast", counted)
+    looked = []
+    look = hand_over.unchanged_file
+    monkeypatch.setattr(hand_over, "unchanged_file", lambda tensor: looked.append(look(tensor)) or looked[-1])
     settings = {"encoder": {"out_channels": 4}, "projector": {"hidden_channels": 4}, **QUICK}
     two = gcl.pipeline("grace", tmp_path / "big", **settings, trainer={"epochs": 2, "devices": 2})
     assert 1000 < sum(sent) < 400_000
+    files = [file for file in looked if file]
+    assert len(files) == len({*files}) >= 3  # each compared once
     one = gcl.pipeline("grace", tmp_path / "big", **settings, trainer={"epochs": 2})
     torch.testing.assert_close(two.outputs.main, one.outputs.main, rtol=1e-4, atol=1e-5)
 
