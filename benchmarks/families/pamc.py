@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import torch
 from scipy.spatial import cKDTree
@@ -40,7 +41,7 @@ DOUBLINGS = (20_000, 50_000, 100_000, 200_000, 500_000)
 def cases(options: Options) -> list[Case]:
     small = {"num_nodes": 400, "order": ORDER}
     quick = options.quick
-    graphs: list[tuple[str, dict[str, object]]] = [
+    graphs: list[tuple[str, dict[str, Any]]] = [
         (f"N={n:,}", {"num_nodes": n, "order": ORDER}) for n in options.nodes(*SIZES, quick=(600,))
     ]
     if not quick and options.sizes is None and usps() is not None:
@@ -55,7 +56,7 @@ def cases(options: Options) -> list[Case]:
             small=small,
             repeats=repeats,
             plain_repeats=plain_repeats,
-            plain_bytes=40.0 * 150 * shape["num_nodes"] * WIDTH,  # type: ignore[operator]
+            plain_bytes=40.0 * 150 * shape["num_nodes"] * WIDTH,
             memory=True,
             goals={} if quick else {"ratio": 8.0, "memory_ratio": 20.0},
         )
@@ -70,7 +71,7 @@ def cases(options: Options) -> list[Case]:
                 small=small,
                 repeats=options.pick(5, 1),
                 plain_repeats=options.pick(3, 1),
-                plain_bytes=40.0 * shape["num_nodes"] ** 2,  # type: ignore[operator]
+                plain_bytes=40.0 * shape["num_nodes"] ** 2,
                 memory=True,
             )
             for name, shape in graphs
