@@ -183,7 +183,8 @@ def _plain_number(number: Any) -> Any:
 
 def _labels(y: Any, num_rows: int) -> Tensor:
     """Labels of some rows, int64 ``[N]``; words are numbered in sorted order, without ``""`` and ``"-1"``."""
-    if not isinstance(y, Tensor) and np.ndim(y) == 1 and all(isinstance(word, str) for word in y):
+    listed = isinstance(y, Sequence) or (isinstance(y, np.ndarray) and y.ndim == 1)
+    if listed and all(isinstance(word, str) for word in y):
         words = np.asarray(y, dtype=str)
         known = (words != "") & (words != "-1")
         codes = np.full(len(words), -1)

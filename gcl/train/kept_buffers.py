@@ -13,8 +13,9 @@ class KeptBuffers:
     """Copies of a module's persistent buffers at one moment or another.
 
     A step may fail after it has changed buffers and before it changes parameters. What has not changed since its last
-    copy is not copied again: tensors count their changes. Batch normalisation's kernels leave the count as it is, so
-    its buffers, which are small, are always copied.
+    copy is not copied again: tensors count their changes. torch's batch and instance normalisation leave the count as
+    it is, so the buffers of those modules, which are small, are always copied. A write through ``.data`` or a NumPy
+    array is not seen.
     """
 
     def __init__(self, module: nn.Module):
@@ -41,12 +42,12 @@ class KeptBuffers:
 
     @torch.no_grad()
     def put_back(self, taken: Mapping[str, Tensor | None]) -> None:
-        """Sets the buffers to what :meth:`take` gave; one that was not there then stays as it is."""
+        """Sets the buffers to what :meth:`take` gave; one that was not registered then stays as it is."""
         for name, owner, leaf in self._places():
             if name not in taken:
                 continue
             value, now = taken[name], owner._buffers[leaf]
-            if value is None or now is None or now.shape != value.shape:
+            if value is None or now is None or now.is_inference() or now.shape != value.shape:
                 owner._buffers[leaf] = None if value is None else value.clone()
             else:
                 now.copy_(value)

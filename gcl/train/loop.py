@@ -192,6 +192,7 @@ class Loop:
         means = self._means(stage, epoch)
         loss = means.pop("loss")
         state.clock, state.sums = Clock(stage.name, epoch, step=step, stage_index=stage.index), {}
+        self.before_epoch = {}  # of the one that is over
         state.epochs += 1
         note_loss(state, stage, loss)
         (over,) = self.ranks.of_first([self._elapsed() >= self.max_seconds])

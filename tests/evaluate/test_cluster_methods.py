@@ -277,8 +277,9 @@ def test_arrays_and_labels_as_people_have_them():
     for wrong in ([[1.0], [2.0, 3.0]], [["a"], ["b"]], with_gradient):
         with pytest.raises(DataError, match=r"must be (a matrix of )?real numbers"):
             cluster(wrong, k=1)
-    with pytest.raises(DataError, match="labels must be one class a node"):
-        cluster(z, k=3, y=5)
+    for labels in (5, np.array(5), [[1], [2, 3]]):
+        with pytest.raises(DataError, match="labels must be one class a node"):
+            cluster(z, k=3, y=labels)
     assert cluster(z.astype(np.longdouble), k=3, y=Y, seeds=1).report.mean("accuracy") == 1.0
     some = ["", "-1", *words[2:]]
     assert cluster(z, k=3, y=some, seeds=1).report.n == 88
